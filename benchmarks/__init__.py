@@ -1,0 +1,1 @@
+"""Frozen suites and the scripts that measure simeval itself."""

@@ -1,0 +1,1 @@
+"""Robot models, as data and the scripts that build them."""
