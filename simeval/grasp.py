@@ -78,9 +78,8 @@ class GraspBatch:
     def __getitem__(self, index: int | slice | ArrayLike) -> "GraspBatch":
         """Return the chosen grasps; an integer gives a batch of one."""
         keep = slice(index, index + 1 or None) if isinstance(index, int) else index
-        return GraspBatch(
-            *(None if (v := getattr(self, f.name)) is None else v[keep] for f in fields(self))
-        )
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return GraspBatch(**{name: None if v is None else v[keep] for name, v in values.items()})
 
     def __iter__(self) -> Iterator["GraspBatch"]:
         return (self[i] for i in range(len(self)))
@@ -99,9 +98,9 @@ class GraspBatch:
         """Join batches; an optional array is kept only where every batch has it."""
         if not batches:
             return GraspBatch.empty()
-        columns = ([getattr(b, f.name) for b in batches] for f in fields(GraspBatch))
+        columns = {f.name: [getattr(b, f.name) for b in batches] for f in fields(GraspBatch)}
         return GraspBatch(
-            *(None if any(v is None for v in column) else np.concatenate(column) for column in columns)
+            **{name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
         )
 
     def to_vectors(self) -> Array:

@@ -16,12 +16,13 @@ class Mesh:
     faces: NDArray[np.int32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class ObjectModel:
     """One object at one scale, in metres, in its own frame (DexGraspNet: the mesh frame).
 
     `inertia` is per kilogram (m²), about the centre of mass, in the object's axes; both come from the
-    union of the pieces at uniform density. `digest` names the geometry (pieces, scale, up) in the records.
+    union of the pieces at uniform density. `digest` names the geometry (pieces, scale, up) in the records;
+    two models with the same digest are equal, so that caches can be keyed on a model.
     """
 
     code: str
@@ -33,6 +34,12 @@ class ObjectModel:
     inertia: Array  # (3, 3) m², per kg
     up: Array  # (3,) unit vector, object frame
     digest: str
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ObjectModel) and other.digest == self.digest
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     def mass(self, density: float) -> float:
         """Mass [kg] at a density [kg/m³]."""

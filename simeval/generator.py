@@ -1,0 +1,31 @@
+"""What a grasp generator is: a request in, a GraspBatch out."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from simeval.grasp import GraspBatch
+from simeval.objects.model import ObjectModel
+
+
+@dataclass(frozen=True, slots=True)
+class GraspRequest:
+    """Ask for `count` grasps of one object; every random draw comes from `seed`."""
+
+    object: ObjectModel
+    grasp_type: str | None  # a name of simeval.taxonomy, or None: any
+    count: int
+    seed: int
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """All that a plug-in must write.
+
+    Register a class (or a factory) under the entry-point group `simeval.generators`. Its keyword parameters are
+    its settings (`--set name=value`, converted by their annotations); a parameter called `data` receives the data
+    folder. Fewer grasps than asked for is allowed: the missing ones are recorded as GENERATOR_FAILED.
+    """
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        """Return up to `request.count` grasps; the same request gives the same grasps."""
+        ...

@@ -1,0 +1,247 @@
+"""The two protocols, each a plain function from a world with the hand at its start to a Verdict."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simeval.grasp import FLEXION_SIGN, Array
+from simeval.hand import load_hand
+from simeval.physics.settings import GRAVITY, Physics
+from simeval.physics.world import State, World, tilt
+from simeval.records import NAN, Outcome
+
+SLIP_LIMIT = 0.05
+"""Displacement relative to the palm [m] from which a grasp has slipped."""
+TILT_LIMIT = math.radians(30)
+"""Rotation relative to the palm [rad] from which a lifted object has slipped."""
+
+CLOSE_TIME, SQUEEZE_TIME = 0.5, 0.3  # s, lift: pregrasp to grasp, grasp to squeeze
+LIFT_HEIGHT, LIFT_TIME = 0.2, 1.0  # m, s
+SHAKE_AMPLITUDE, SHAKE_HZ, SHAKE_CYCLES = 0.03, 3.0, 2  # m; 1.1 g at the peak
+HOLD_TIME = 0.5  # s
+SIX_SQUEEZE_TIME, SIX_DIRECTION_TIME = 0.25, 1.0  # s
+CHECK_TIME = 0.05  # s between looks at the object
+REST_SHIFT = 0.0005  # m in one CHECK_TIME: slower than this is at rest
+
+
+@dataclass(slots=True)
+class Plan:
+    """Joint targets of one trial, within limits, each (22,) rad."""
+
+    start: Array
+    grasp: Array
+    squeeze: Array
+
+
+@dataclass(slots=True)
+class Verdict:
+    """What a protocol saw. Field meanings as in TrialRecord."""
+
+    outcome: Outcome
+    reason: str = ""
+    lift_m: float = NAN
+    slip_m: float = NAN
+    tilt_rad: float = NAN
+    closing_shift_m: float = NAN
+    directions_held: float = NAN
+    contacts: set[int] = field(default_factory=set)
+    held: tuple[State, Array] | None = None  # object pose and joints when the squeeze was complete
+
+
+class Unstable(Exception):
+    """The simulation left the range in which it means anything."""
+
+
+Watch = Callable[[World], None]
+"""Called at every look at the object; used for pictures."""
+
+
+def plan(joints: Array, pregrasp: Array | None, squeeze: Array | None, physics: Physics) -> Plan:
+    """Return start, grasp and squeeze targets: the grasp's own where it has them, else the one rule for everyone.
+
+    The rule: every flexion joint (finger MCP, PIP, DIP; thumb IP) starts `opening_rad` further open and pushes
+    `squeeze_rad` further closed, within the joint limits.
+    """
+    clip = load_hand().clip
+    start = joints - physics.opening_rad * FLEXION_SIGN if pregrasp is None else pregrasp
+    target = joints + physics.squeeze_rad * FLEXION_SIGN if squeeze is None else squeeze
+    return Plan(clip(start)[0], clip(joints)[0], clip(target)[0])
+
+
+def checked_state(world: World) -> State:
+    """Object pose; raises Unstable on NaN, > 20 m/s or > 1 m from where it started."""
+    state = world.state()
+    speed = world.speed()
+    if not (np.isfinite(state.position).all() and math.isfinite(speed)):
+        raise Unstable("object pose is NaN")
+    if speed > 20 or np.abs(state.position).max() > 1.5:
+        raise Unstable(f"object at {speed:.1f} m/s, {np.linalg.norm(state.position):.2f} m from its frame")
+    return state
+
+
+def lift(world: World, plan: Plan, up: Array, watch: Watch | None = None) -> Verdict:
+    """Close on the object as it stands, squeeze, take the stand away, raise, shake along 3 axes, hold.
+
+    Success: displaced < 5 cm and < 30° relative to the palm ever since the stand went, still in contact.
+    """
+    down = -GRAVITY * np.asarray(up, dtype=float)
+    world.set_gravity(down)
+    first = checked_state(world)
+    world.place_stand()
+    _move(world, plan.start, plan.grasp, CLOSE_TIME, watch)
+    _move(world, plan.grasp, plan.squeeze, SQUEEZE_TIME, watch)
+    world.remove_stand()
+    reference = checked_state(world)
+    verdict = Verdict(Outcome.LIFTED, contacts=world.touching_links(), held=(reference, world.joints()))
+    verdict.closing_shift_m = _distance(reference, first)
+    if not verdict.contacts:
+        verdict.outcome = Outcome.NO_CONTACT
+        return verdict
+    verdict.slip_m = verdict.tilt_rad = 0.0
+    for k, acceleration in enumerate(palm_acceleration(world.physics.timestep, up)):
+        world.set_gravity(down - acceleration)
+        world.step()
+        if k % _steps(world, CHECK_TIME) == 0 and _lost(world, reference, verdict, watch):
+            break
+    final = checked_state(world)
+    lost = _lost(world, reference, verdict, watch)
+    if not lost:
+        verdict.lift_m = LIFT_HEIGHT + float((final.position - first.position) @ up)
+    if not _settled_contact(world):
+        verdict.outcome = Outcome.DROPPED
+    elif lost:
+        verdict.outcome = Outcome.SLIPPED
+    return verdict
+
+
+def six_direction(world: World, plan: Plan, watch: Watch | None = None, all_directions: bool = True) -> Verdict:
+    """Squeeze at the grasp without gravity, then 1 g along ±x ±y ±z, each from the same squeezed state.
+
+    A direction holds with < 5 cm displacement throughout and at least one contact at its end; success is all six.
+    With `all_directions` false the test ends at the first that doesn't hold (directions_held counts up to there).
+    """
+    world.set_gravity((0, 0, 0))
+    first = checked_state(world)
+    _move(world, plan.grasp, plan.squeeze, SIX_SQUEEZE_TIME, watch, ramp=0.2)
+    reference = checked_state(world)
+    verdict = Verdict(Outcome.LIFTED, contacts=world.touching_links(), held=(reference, world.joints()))
+    verdict.closing_shift_m = _distance(reference, first)
+    verdict.directions_held = 0
+    if not verdict.contacts:
+        verdict.outcome = Outcome.NO_CONTACT
+        return verdict
+    verdict.slip_m = verdict.tilt_rad = 0.0
+    squeezed = world.save()
+    failures: list[Outcome] = []
+    for axis in range(3):
+        for sign in (1.0, -1.0):
+            world.restore(squeezed)
+            world.set_gravity(sign * GRAVITY * np.eye(3)[axis])
+            failure = _hold_direction(world, reference, verdict, watch)
+            if failure is None:
+                verdict.directions_held += 1
+                continue
+            failures.append(failure)
+            if not all_directions:
+                break
+        if failures and not all_directions:
+            break
+    if failures:
+        verdict.outcome = Outcome.DROPPED if Outcome.DROPPED in failures else Outcome.SLIPPED
+    return verdict
+
+
+def palm_acceleration(timestep: float, up: Array) -> Array:
+    """Acceleration (T, 3) m/s² of the palm after the stand went: minimum-jerk lift, three shakes, hold.
+
+    Second differences of the positions, so that the discrete motion ends exactly where and as it should. A shake is
+    A sin(2πft) over whole cycles, eased in and out over the first and last quarter cycle.
+    """
+    times = np.arange(0, LIFT_TIME, timestep) / LIFT_TIME
+    rise = LIFT_HEIGHT * _ease(np.append(times, 1.0))
+    cycle = 1 / SHAKE_HZ
+    t = np.linspace(0, SHAKE_CYCLES * cycle, round(SHAKE_CYCLES * cycle / timestep) + 1)
+    window = _ease(np.clip(np.minimum(t, t[-1] - t) / (cycle / 4), 0, 1))
+    shake = SHAKE_AMPLITUDE * np.sin(2 * np.pi * SHAKE_HZ * t) * window
+    hold = np.zeros(round(HOLD_TIME / timestep))
+    parts = [_second_difference(rise, timestep)[:, None] * up]
+    parts += [_second_difference(shake, timestep)[:, None] * axis for axis in shake_axes(up)]
+    return np.concatenate([*parts, hold[:, None] * up])
+
+
+def shake_axes(up: Array) -> tuple[Array, Array, Array]:
+    """Shake directions: along `up` and along two horizontal axes, fixed in the object frame."""
+    side = np.eye(3)[int(np.argmin(np.abs(up)))]
+    side = side - (side @ up) * up
+    side /= np.linalg.norm(side)
+    return np.asarray(up, dtype=float), side, np.cross(up, side)
+
+
+def _ease(s: Array) -> Array:
+    """Minimum-jerk step from 0 to 1 (Flash & Hogan 1985)."""
+    return s**3 * (10 - 15 * s + 6 * s**2)
+
+
+def _second_difference(x: Array, timestep: float) -> Array:
+    padded = np.concatenate([[x[0]], x, [x[-1]]])
+    return np.diff(padded, 2) / timestep**2
+
+
+def _move(world: World, a: Array, b: Array, duration: float, watch: Watch | None, ramp: float = 1.0) -> None:
+    """Lead the joint targets from a to b along a straight line in `ramp` of `duration`, then wait."""
+    steps = _steps(world, duration)
+    look = _steps(world, CHECK_TIME)
+    for k in range(steps):
+        share = min(1.0, (k + 1) / (ramp * steps))
+        world.set_targets(a + share * (b - a))
+        world.step()
+        if watch and k % look == 0:
+            watch(world)
+
+
+def _hold_direction(world: World, reference: State, verdict: Verdict, watch: Watch | None) -> Outcome | None:
+    """Let one gravity direction act; return None when the object is held."""
+    look = _steps(world, CHECK_TIME)
+    last = reference
+    for k in range(round(SIX_DIRECTION_TIME / CHECK_TIME)):
+        world.step(look)
+        state = checked_state(world)
+        if watch:
+            watch(world)
+        shift = _distance(state, reference)
+        verdict.slip_m = max(verdict.slip_m, shift)
+        verdict.tilt_rad = max(verdict.tilt_rad, tilt(state.quaternion, reference.quaternion))
+        if shift >= SLIP_LIMIT:
+            return Outcome.SLIPPED if _settled_contact(world) else Outcome.DROPPED
+        if world.physics.stop_early and k >= 3 and shift < SLIP_LIMIT / 2 and _distance(state, last) < REST_SHIFT:
+            break
+        last = state
+    return None if world.touching_links() else Outcome.DROPPED
+
+
+def _lost(world: World, reference: State, verdict: Verdict, watch: Watch | None) -> bool:
+    state = checked_state(world)
+    if watch:
+        watch(world)
+    verdict.slip_m = max(verdict.slip_m, _distance(state, reference))
+    verdict.tilt_rad = max(verdict.tilt_rad, tilt(state.quaternion, reference.quaternion))
+    return verdict.slip_m >= SLIP_LIMIT or verdict.tilt_rad >= TILT_LIMIT
+
+
+def _settled_contact(world: World) -> bool:
+    """Whether anything touches the object in the next CHECK_TIME: one step without a contact is not a drop."""
+    for _ in range(_steps(world, CHECK_TIME)):
+        if world.touching_links():
+            return True
+        world.step()
+    return False
+
+
+def _distance(a: State, b: State) -> float:
+    return float(np.linalg.norm(a.position - b.position))
+
+
+def _steps(world: World, duration: float) -> int:
+    return max(1, round(duration / world.physics.timestep))

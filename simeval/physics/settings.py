@@ -1,0 +1,62 @@
+"""Physical and numerical settings of a trial; all of them are part of the result and named by one digest."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from simeval.errors import SettingError
+
+GRAVITY = 9.81
+"""Standard gravity [m/s²]; every protocol tests at 1 g."""
+
+
+@dataclass(frozen=True, slots=True)
+class Physics:
+    """How a trial is simulated. Defaults come from the convergence study, `results/physics_convergence.md`."""
+
+    friction: float = 1.0
+    """Coulomb coefficient between hand and object."""
+    density: float = 500.0
+    """Object density [kg/m³]; ignored where `mass_kg` is given."""
+    mass_kg: float | None = None
+    """Fixed object mass [kg]."""
+    timestep: float = 1 / 240
+    """Physics step [s]."""
+    iterations: int = 50
+    """Constraint solver iterations a step."""
+    torque_scale: float = 1.0
+    """Multiplies the joint torque limits (the MJCF's actuator force ranges)."""
+    servo_time: float = 1 / 48
+    """Time constant [s] of the joint position servos; as a Bullet position gain it is timestep / servo_time."""
+    opening_rad: float = 0.0
+    """How far every flexion joint opens from the grasp to where the fingers start (unless the grasp says)."""
+    squeeze_rad: float = 0.1
+    """How far every flexion joint closes beyond the grasp (unless the grasp says)."""
+    stop_early: bool = True
+    """Stop a gravity direction once the object is provably at rest or lost."""
+
+    def __post_init__(self) -> None:
+        """Refuse what can't be simulated."""
+        for name in ("friction", "density", "timestep", "torque_scale", "servo_time"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise SettingError(f"{name} must be a positive number, found {value}")
+        if self.mass_kg is not None and not 0 < self.mass_kg < float("inf"):
+            raise SettingError(f"mass_kg must be a positive number, found {self.mass_kg}")
+        if self.iterations < 1:
+            raise SettingError(f"iterations must be at least 1, found {self.iterations}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the settings as plain values, for the manifest."""
+        return asdict(self)
+
+    @property
+    def digest(self) -> str:
+        """8 hex digits that name these settings."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:8]
+
+    @staticmethod
+    def names() -> list[str]:
+        """Names of all settings."""
+        return [f.name for f in fields(Physics)]

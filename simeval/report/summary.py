@@ -1,0 +1,245 @@
+"""From runs to numbers: one row per generator, protocol, group and metric, with its interval.
+
+Every requested trial is in the denominator of every rate, however it ended. Penetration and CPU time are over
+the trials that have one; `n` says how many.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from simeval.records import Outcome, TrialRecord
+from simeval.stats import Estimate, clustered_bootstrap, rate
+from simeval.store import Run
+
+CEILINGS = ("replay", "energy")
+FLOORS = ("open-hand", "random", "scoop")
+PROTOCOLS = ("lift", "six-direction")  # those that come first; any other follows by name
+ALL = "all"  # the group of everything
+UNTYPED = "untyped"  # the group of trials that asked for no type
+GroupBy = Literal["type", "object"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricRow:
+    """One number of a table. Rates are fractions, penetrations mm, times s; NaN where there is nothing."""
+
+    generator: str  # with its variant, and the settings that tell it from others of its name
+    suite: str
+    protocol: str  # "secure" for what joins lift and six-direction
+    group: str
+    metric: str
+    value: float
+    low: float  # 95 % interval
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """How one generator's trials of one protocol ended, and under which conditions."""
+
+    generator: str
+    suite: str
+    protocol: str
+    n: int
+    counts: dict[str, int]  # outcome -> trials, in the order of `Outcome`, without zeros
+    data_kind: str  # real, embedded or synthetic
+    conditions: str  # friction, mass, ... in words
+    seeds: tuple[int, ...]
+    versions: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """The runs that make one row: same generator, variant, suite, settings and versions."""
+
+    label: str
+    suite: str
+    manifest: Mapping[str, Any]  # of the first run
+    seeds: tuple[int, ...]
+    records: list[TrialRecord]
+
+
+def summarise(runs: Sequence[Run], group_by: GroupBy = None) -> list[MetricRow]:
+    """Return all metrics of all generators: ceilings, then floors, then the others in the order given.
+
+    Runs of one generator under the same settings (other protocols, other seeds) are joined; a trial that is
+    in several counts once. Where settings, physics or versions differ, the generator's name says how.
+
+    Args:
+        runs: what `read_run` gave.
+        group_by: None for one group of everything, "type" or "object" for one group each.
+    """
+    rows = []
+    for entry in _entries(runs):
+        for group, records in _groups(entry.records, group_by).items():
+            for protocol, metric, found in _metrics(records):
+                rows.append(
+                    MetricRow(
+                        entry.label, entry.suite, protocol, group, metric,
+                        found.value, found.low, found.high, found.n,
+                    )
+                )  # fmt: skip
+    return rows
+
+
+def outcome_counts(runs: Sequence[Run]) -> list[OutcomeRow]:
+    """Return how often each outcome occurred, per generator and protocol, in the order of `summarise`."""
+    rows = []
+    for entry in _entries(runs):
+        for protocol, records in _by_protocol(entry.records).items():
+            counted = Counter(r.outcome for r in records)
+            names = [*(str(o) for o in Outcome if o in counted), *sorted(set(counted) - set(Outcome))]
+            rows.append(
+                OutcomeRow(
+                    entry.label, entry.suite, protocol, len(records), {name: counted[name] for name in names},
+                    str(entry.manifest.get("data_kind", "unknown")), _conditions(entry.manifest),
+                    entry.seeds, _versions(entry.manifest),
+                )
+            )  # fmt: skip
+    return rows
+
+
+# Metrics
+
+
+def _metrics(records: Sequence[TrialRecord]) -> Iterable[tuple[str, str, Estimate]]:
+    """Yield (protocol, metric, estimate); a later metric of the records is one line here."""
+    by_protocol = _by_protocol(records)
+    for protocol, trials in by_protocol.items():
+        yield protocol, f"{protocol.replace('-', '_')}_success", _rate(trials, lambda r: r.success)
+        if protocol == "six-direction":
+            yield protocol, "any_direction_success", _rate(trials, lambda r: r.directions_held >= 1)
+        yield protocol, "penetration_mm_mean", _mean(trials, lambda r: r.penetration_mm)
+        yield protocol, "penetration_mm_p95", _mean(trials, lambda r: r.penetration_mm, "p95")
+        yield protocol, "crash_rate", _rate(trials, lambda r: r.outcome in (Outcome.CRASHED, Outcome.TIMEOUT))
+        yield protocol, "cpu_s_per_grasp", _mean(trials, lambda r: r.cpu_s)
+    both = _secure(by_protocol.get("lift", []), by_protocol.get("six-direction", []))
+    if both:
+        held = [lift.success and six.success for lift, six in both]
+        yield "secure", "secure_success", rate(held, [lift.object_code for lift, _ in both])
+
+
+def _secure(
+    lifts: Iterable[TrialRecord], sixes: Iterable[TrialRecord]
+) -> list[tuple[TrialRecord, TrialRecord]]:
+    """Pair the trials of the same request in both protocols; those that ran in one only are left out."""
+    held = {_request(r): r for r in sixes}
+    return [(r, held[_request(r)]) for r in lifts if _request(r) in held]
+
+
+def _request(record: TrialRecord) -> tuple[str, float, str, int, int]:
+    return record.object_code, record.scale, record.grasp_type, record.index, record.seed
+
+
+def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) -> Estimate:
+    return rate([holds(r) for r in records], [r.object_code for r in records])
+
+
+def _mean(
+    records: Sequence[TrialRecord], number: Callable[[TrialRecord], float], statistic: str = "mean"
+) -> Estimate:
+    objects = [r.object_code for r in records]
+    return clustered_bootstrap([float(number(r)) for r in records], objects, statistic=statistic)
+
+
+# Grouping
+
+
+def _by_protocol(records: Iterable[TrialRecord]) -> dict[str, list[TrialRecord]]:
+    found: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        found.setdefault(record.protocol, []).append(record)
+    order = {name: i for i, name in enumerate(PROTOCOLS)}
+    return dict(sorted(found.items(), key=lambda item: (order.get(item[0], len(order)), item[0])))
+
+
+def _groups(records: Sequence[TrialRecord], group_by: GroupBy) -> dict[str, list[TrialRecord]]:
+    if group_by is None:
+        return {ALL: list(records)}
+    found: dict[str, list[TrialRecord]] = {}
+    for record in records:
+        name = record.object_code if group_by == "object" else record.grasp_type or UNTYPED
+        found.setdefault(name, []).append(record)
+    return dict(sorted(found.items()))
+
+
+def _entries(runs: Sequence[Run]) -> list[_Entry]:
+    joined: dict[str, list[Run]] = {}
+    for run in runs:
+        m = run.manifest
+        key = json.dumps([m.get("generator"), m.get("variant"), m.get("suite"), _distinguishing(m)])
+        joined.setdefault(key, []).append(run)
+    entries = [_join(group) for group in joined.values()]
+    return sorted(_tell_apart(entries), key=lambda e: _rank(str(e.manifest.get("generator", ""))))
+
+
+def _join(runs: Sequence[Run]) -> _Entry:
+    manifest = runs[0].manifest
+    name, variant = str(manifest.get("generator", "unnamed")), str(manifest.get("variant") or "")
+    records = {record.trial_id: record for run in runs for record in run.records}
+    seeds = sorted({int(run.manifest["seed"]) for run in runs if run.manifest.get("seed") is not None})
+    label = f"{name} {variant}".rstrip()
+    return _Entry(label, str(manifest.get("suite", "")), manifest, tuple(seeds), list(records.values()))
+
+
+def _tell_apart(entries: Sequence[_Entry]) -> list[_Entry]:
+    """Add the settings that differ to the labels of entries that would else share one."""
+    told = []
+    for entry in entries:
+        rivals = [
+            _distinguishing(e.manifest) for e in entries if (e.label, e.suite) == (entry.label, entry.suite)
+        ]
+        own = _distinguishing(entry.manifest)
+        keys = sorted({key for flat in rivals for key in flat})
+        differing = [key for key in keys if len({flat.get(key) for flat in rivals}) > 1]
+        label = entry.label
+        if differing:
+            label += " [" + ", ".join(f"{key}={own.get(key, 'default')}" for key in differing) + "]"
+        told.append(_Entry(label, entry.suite, entry.manifest, entry.seeds, entry.records))
+    return told
+
+
+def _distinguishing(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """What two runs of one generator may differ in and then are two rows, as key -> text."""
+    flat = {"data_kind": str(manifest.get("data_kind", "unknown"))}
+    for part in ("settings", "physics", "versions"):
+        values = manifest.get(part)
+        for key, value in (values if isinstance(values, Mapping) else {}).items():
+            if key not in ("protocol", "protocols", "workers"):  # runs that differ in these are joined
+                flat[str(key)] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return dict(sorted(flat.items()))
+
+
+def _rank(generator: str) -> int:
+    order = (*CEILINGS, *FLOORS)
+    return order.index(generator) if generator in order else len(order)
+
+
+# Conditions in words
+
+
+def _conditions(manifest: Mapping[str, Any]) -> str:
+    physics = manifest.get("physics")
+    physics = physics if isinstance(physics, Mapping) else {}
+    words = []
+    if "friction" in physics:
+        words.append(f"friction {_number(physics['friction'])}")
+    if physics.get("mass_kg") is not None:
+        words.append(f"mass {_number(physics['mass_kg'])} kg")
+    elif "density" in physics:
+        words.append(f"density {_number(physics['density'])} kg/m³")
+    return ", ".join(words)
+
+
+def _versions(manifest: Mapping[str, Any]) -> str:
+    versions = manifest.get("versions")
+    return ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
+
+
+def _number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and math.isfinite(value) else str(value)

@@ -1,0 +1,195 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from simeval.stats import (
+    clustered_bootstrap,
+    effective_size,
+    mcnemar,
+    paired_difference,
+    rate,
+    wilson,
+)
+
+
+def objects(count: int, trials: int) -> list[str]:
+    return [f"object-{i:03d}" for i in range(count) for _ in range(trials)]
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [  # Newcombe 1998, Statistics in Medicine 17:857, Table I, method 3
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0.0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_newcombes_table(successes: int, n: int, low: float, high: float) -> None:
+    found = wilson(successes, n)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=6e-5)
+    assert (found.value, found.n, found.method) == (successes / n, n, "wilson")
+
+
+def test_wilson_of_no_trials_is_nan_and_nonsense_is_an_error() -> None:
+    assert wilson(0, 0).n == 0
+    assert math.isnan(wilson(0, 0).value)
+    with pytest.raises(ValueError, match="21 successes of 20"):
+        wilson(21, 20)
+
+
+def test_rate_of_one_trial_per_object_is_wilson() -> None:
+    outcomes = [True] * 17 + [False] * 3
+    found, expected = rate(outcomes, objects(20, 1)), wilson(17, 20)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
+
+
+def test_rate_within_one_object_is_wilson_of_its_grasps() -> None:
+    assert rate([1] * 17 + [0] * 3, ["mug"] * 20) == wilson(17, 20)
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+@pytest.mark.parametrize(("count", "trials"), [(20, 1), (1, 20), (4, 5), (50, 5)])
+def test_rate_is_never_certain(outcome: int, count: int, trials: int) -> None:
+    found = rate([outcome] * count * trials, objects(count, trials))
+    assert found.value == outcome
+    assert found.low <= outcome <= found.high
+    independent = wilson(outcome * count * trials, count * trials)
+    assert found.high - found.low >= independent.high - independent.low - 1e-12
+    if count > 1:
+        per_object = wilson(outcome * count, count)
+        assert found.high - found.low <= per_object.high - per_object.low + 1e-12
+
+
+def test_rate_lower_bound_falls_with_every_failure() -> None:
+    names = objects(50, 5)
+    lows = [rate([0] * failures + [1] * (250 - failures), names).low for failures in range(20)]
+    assert lows == sorted(lows, reverse=True)
+    assert lows[0] > lows[10] > lows[19]
+
+
+def test_agreement_within_objects_widens_the_interval() -> None:
+    names = objects(20, 5)
+    together = rate(np.repeat([1] * 15 + [0] * 5, 5), names)
+    spread = rate(np.tile([1, 1, 1, 1, 0], 20), names)
+    assert together.high - together.low > 1.5 * (spread.high - spread.low)
+
+
+def test_effective_size_lies_between_objects_and_trials() -> None:
+    codes = np.repeat(np.arange(20), 5)
+    assert effective_size(np.repeat([1.0, 0.0], 50), codes) == pytest.approx(20, rel=0.1)
+    assert 80 < effective_size(np.tile([1.0, 1.0, 1.0, 1.0, 0.0], 20), codes) <= 100
+
+
+def test_rate_takes_outcomes_only() -> None:
+    with pytest.raises(ValueError, match="clustered_bootstrap"):
+        rate([0.5, 1.0], ["a", "b"])
+    with pytest.raises(ValueError, match="2 cluster names"):
+        rate([1], ["a", "b"])
+    assert rate([1, math.nan, 0], ["a", "b", "c"]).n == 2
+    assert rate([], []).n == 0
+
+
+def test_rate_covers_the_truth() -> None:
+    rng = np.random.default_rng(3)
+    p, correlation, names = 0.88, 0.2, objects(20, 5)
+    size = 1 / correlation - 1
+    hits = 0
+    for _ in range(400):
+        chance = rng.beta(p * size, (1 - p) * size, 20)
+        found = rate(rng.random(100) < np.repeat(chance, 5), names)
+        hits += found.low <= p <= found.high
+    assert 0.92 <= hits / 400 <= 0.985
+
+
+def test_bootstrap_of_the_mean_matches_the_t_interval() -> None:
+    values = np.random.default_rng(0).normal(3.0, 1.0, 60)
+    found = clustered_bootstrap(values, objects(60, 1), resamples=20_000)
+    half = 2.001 * values.std(ddof=1) / math.sqrt(60)  # t with 59 degrees of freedom
+    assert found.value == values.mean()
+    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+    assert (found.n, found.method) == (60, "clustered-bootstrap")
+
+
+def test_bootstrap_covers_the_mean_of_clustered_values() -> None:
+    rng, names, hits = np.random.default_rng(4), objects(30, 4), 0
+    for seed in range(200):
+        values = np.repeat(rng.normal(0, 1, 30), 4) + rng.normal(0, 1, 120)
+        found = clustered_bootstrap(values, names, resamples=500, seed=seed)
+        hits += found.low <= 0 <= found.high
+    assert 0.90 <= hits / 200 <= 0.99
+
+
+def test_bootstrap_is_deterministic_and_ignores_order() -> None:
+    rng = np.random.default_rng(1)
+    values, names = rng.gamma(2, 1, 100), objects(20, 5)
+    order = rng.permutation(100)
+    for statistic in ("mean", "p95"):
+        found = clustered_bootstrap(values, names, statistic=statistic)
+        assert found == clustered_bootstrap(values[order], [names[i] for i in order], statistic=statistic)
+        assert found != clustered_bootstrap(values, names, statistic=statistic, seed=1)
+
+
+def test_bootstrap_percentile_agrees_with_numpy_on_each_resample() -> None:
+    values, names = np.random.default_rng(2).gamma(2, 1, 45), objects(15, 3)
+    fast = clustered_bootstrap(values, names, resamples=300, statistic="p95")
+    slow = clustered_bootstrap(values, names, resamples=300, statistic=lambda v: float(np.quantile(v, 0.95)))
+    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
+
+
+def test_bootstrap_mean_weighs_objects_by_their_trials() -> None:
+    found = clustered_bootstrap([1.0, 1.0, 1.0, 5.0], ["a", "a", "a", "b"])
+    assert (found.value, found.low, found.high) == (2.0, 1.0, 5.0)
+
+
+def test_bootstrap_of_little_says_so() -> None:
+    assert clustered_bootstrap([math.nan], ["a"]).n == 0
+    single = clustered_bootstrap([2.0], ["a"])
+    assert (single.value, single.n, single.method) == (2.0, 1, "none")
+    assert math.isnan(single.low)
+    assert math.isnan(clustered_bootstrap([0.0] * 20, objects(20, 1)).high)  # e.g. millimetres, all 0
+    assert clustered_bootstrap([True] * 20, objects(20, 1)) == rate([True] * 20, objects(20, 1))
+    assert clustered_bootstrap([1.0, 2.0, math.nan], ["a", "a", "b"]).method == "bootstrap"
+    with pytest.raises(ValueError, match="'median'"):
+        clustered_bootstrap([1.0], ["a"], statistic="median")
+
+
+def test_paired_difference_pairs_by_condition() -> None:
+    rng = np.random.default_rng(0)
+    hard = rng.normal(0, 5, 100)  # a condition's difficulty cancels within a pair
+    a = {f"c{i}": hard[i] + 1 + rng.normal(0, 0.1) for i in range(100)} | {"only-a": 1.0}
+    b = {f"c{i}": hard[i] + rng.normal(0, 0.1) for i in range(100)} | {"only-b": 1.0, "more-b": 2.0}
+    b["c7"] = math.nan
+    found = paired_difference(a, b, {f"c{i}": i // 5 for i in range(100)})
+    assert found.estimate.low > 0.9
+    assert found.estimate.high < 1.1
+    assert (found.estimate.n, found.unmatched_a, found.unmatched_b, found.missing) == (99, 1, 2, 1)
+    assert found.estimate.method == "paired-clustered-bootstrap"
+    assert found.mcnemar is None
+
+
+def test_equal_outcomes_differ_by_zero_within_an_interval() -> None:
+    outcomes = {f"c{i}": 1.0 for i in range(20)}
+    found = paired_difference(outcomes, outcomes, {c: c for c in outcomes})
+    assert found.estimate.value == 0
+    half = 1.96 * math.sqrt(2 / 22) / math.sqrt(22)  # Bonett & Price with no discordant pair
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((-half, half), abs=1e-4)
+    assert found.mcnemar is not None
+    assert found.mcnemar.p_value == 1.0
+
+
+def test_nothing_shared_gives_nan() -> None:
+    found = paired_difference({"x": 1.0}, {"y": 1.0}, {})
+    assert math.isnan(found.estimate.value)
+    assert (found.estimate.n, found.estimate.method) == (0, "none")
+    assert (found.unmatched_a, found.unmatched_b, found.mcnemar) == (1, 1, None)
+
+
+def test_mcnemar_is_the_exact_binomial_test() -> None:
+    a = [True] * 30 + [True] * 12 + [False] * 3 + [False] * 5
+    b = [True] * 30 + [False] * 12 + [True] * 3 + [False] * 5
+    found = mcnemar(a, b)
+    assert (found.only_a, found.only_b) == (12, 3)
+    assert found.p_value == binomtest(12, 15, 0.5).pvalue == pytest.approx(0.03515625)
