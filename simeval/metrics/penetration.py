@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from simeval.grasp import Array
 from simeval.hand import HandModel, load_hand
-from simeval.objects.model import Mesh, ObjectModel
+from simeval.metrics.distance import ObjectDistance, object_distance
+from simeval.objects.model import ObjectModel
+from simeval.objects.sampling import surface_points
 
-AXIS_SPACING = 0.001  # m between query points along a capsule's axis
+AXIS_SPACING = 0.002  # m between query points along a capsule's axis
 BOX_SPACING = 0.004  # m between query points on a box's surface
 
 
@@ -36,7 +38,7 @@ def measure(model: ObjectModel, rotation: Array, translation: Array, joints: Arr
     frames = rotation @ local_rotation  # (18, 3, 3)
     origins = local_translation @ rotation.T + translation  # (18, 3)
     inside = object_in_hand(hand, frames, origins, _surface_points(model))
-    outside = hand_in_object(hand, frames, origins, model.surface)
+    outside = float(hand_depths(hand, object_distance(model), rotation, translation, joints).max())
     own = self_penetration(hand, local_rotation, local_translation)
     return Penetration(1e3 * max(inside, outside), 1e3 * own, 1e3 * inside, 1e3 * outside)
 
@@ -53,24 +55,37 @@ def object_in_hand(hand: HandModel, frames: Array, origins: Array, points: Array
     return depth
 
 
-def hand_in_object(hand: HandModel, frames: Array, origins: Array, surface: Mesh) -> float:
-    """Depth [m] of the hand inside a watertight surface."""
-    import igl
+def hand_depths(
+    hand: HandModel, distance: ObjectDistance, rotation: Array, translation: Array, joints: Array
+) -> Array:
+    """Depth (18,) [m] of each collision primitive inside the object, 0 where it's outside."""
+    points, radii, owners = query_points(hand, rotation, translation, joints)
+    margin = radii[:, None]
+    near = ((points > distance.lower - margin) & (points < distance.upper + margin)).all(axis=1)
+    depths = np.zeros(len(hand.primitives))
+    if near.any():
+        np.maximum.at(depths, owners[near], radii[near] - distance.signed(points[near]))
+    return depths
 
+
+def query_points(
+    hand: HandModel, rotation: Array, translation: Array, joints: Array
+) -> tuple[Array, Array, NDArray[np.intp]]:
+    """Points that stand for the hand: (Q, 3) m in the object frame, the radius (Q,) of the sphere around each, and
+    the primitive (Q,) each belongs to. Capsules: along the axis, every 2 mm; boxes: on the surface, every 4 mm.
+    """
+    frames, origins = hand.primitive_transforms(joints)
+    return _placed(hand, rotation @ frames, origins @ rotation.T + translation)
+
+
+def _placed(hand: HandModel, frames: Array, origins: Array) -> tuple[Array, Array, NDArray[np.intp]]:
     local, radii, owners = _query_points(hand)
-    points = np.einsum("nij,nj->ni", frames[owners], local) + origins[owners]
-    low, high = surface.vertices.min(axis=0), surface.vertices.max(axis=0)
-    near = ((points > low - radii[:, None]) & (points < high + radii[:, None])).all(axis=1)
-    if not near.any():
-        return 0.0
-    distance = igl.signed_distance(np.ascontiguousarray(points[near]), surface.vertices, surface.faces)[0]
-    return max(0.0, float((radii[near] - distance).max()))
+    return np.einsum("nij,nj->ni", frames[owners], local) + origins[owners], radii, owners
 
 
 def self_penetration(hand: HandModel, frames: Array, origins: Array) -> float:
     """Depth [m] between primitives of links that are neither the same nor parent and child (nor share a joint)."""
-    local, radii, owners = _query_points(hand)
-    points = np.einsum("nij,nj->ni", frames[owners], local) + origins[owners]
+    points, radii, owners = _placed(hand, frames, origins)
     reach, apart = _reach(hand), _apart(hand)
     depth = 0.0
     for k in range(len(origins)):
@@ -85,13 +100,14 @@ def self_penetration(hand: HandModel, frames: Array, origins: Array) -> float:
 
 
 def primitive_distance(hand: HandModel, index: int, points: Array) -> Array:
-    """Signed distance (P,) [m] of points (P, 3) in a primitive's frame to its surface, negative inside; exact."""
+    """Signed distance (P,) [m] of points (P, 3) in a primitive's frame to its surface, negative inside; exact.
+
+    Every primitive is a rounded box: a capsule is a segment (half sizes 0, 0, h) of radius r, a box has radius 0.
+    """
     shape = hand.primitives[index]
-    if shape.kind == "capsule":
-        axis = np.abs(points[:, 2]) - shape.half_length
-        return np.sqrt(points[:, 0] ** 2 + points[:, 1] ** 2 + np.maximum(axis, 0) ** 2) - shape.radius
     q = np.abs(points) - shape.half_sizes
-    return np.linalg.norm(np.maximum(q, 0), axis=1) + np.minimum(q.max(axis=1), 0)
+    outside = np.sqrt(np.einsum("ij,ij->i", np.maximum(q, 0), np.maximum(q, 0)))
+    return outside + np.minimum(q.max(axis=1), 0) - shape.radius
 
 
 @lru_cache(maxsize=4)
@@ -99,13 +115,13 @@ def _query_points(hand: HandModel) -> tuple[Array, Array, NDArray[np.intp]]:
     """Points (Q, 3) in their primitive's frame, the radius around each (Q,), and the primitive (Q,) of each."""
     points, radii, owners = [], [], []
     for k, shape in enumerate(hand.primitives):
-        if shape.kind == "capsule":
+        if shape.radius:
             z = np.linspace(-shape.half_length, shape.half_length, int(2 * shape.half_length / AXIS_SPACING) + 2)
             own = np.stack([0 * z, 0 * z, z], axis=1)
         else:
             own = _box_surface(shape.half_sizes)
         points.append(own)
-        radii.append(np.full(len(own), shape.radius if shape.kind == "capsule" else 0.0))
+        radii.append(np.full(len(own), shape.radius))
         owners.append(np.full(len(own), k))
     return np.concatenate(points), np.concatenate(radii), np.concatenate(owners)
 
@@ -119,9 +135,7 @@ def _box_surface(half: Array) -> Array:
 @lru_cache(maxsize=4)
 def _reach(hand: HandModel) -> Array:
     """Radius (18,) of the sphere around each primitive's origin that holds it."""
-    return np.array(
-        [s.radius + s.half_length if s.kind == "capsule" else np.linalg.norm(s.half_sizes) for s in hand.primitives]
-    )
+    return np.array([s.radius + np.linalg.norm(s.half_sizes) for s in hand.primitives])
 
 
 @lru_cache(maxsize=4)
@@ -142,11 +156,4 @@ def _apart(hand: HandModel) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=16)
 def _surface_points(model: ObjectModel) -> Array:
-    try:
-        from simeval.objects.build import surface_points
-    except ImportError:
-        v = model.surface.vertices
-        t = v[model.surface.faces]
-        return np.concatenate([v, t.mean(axis=1), (t[:, 0] + t[:, 1]) / 2])
-
     return surface_points(model)

@@ -13,6 +13,9 @@ from simeval.objects.model import Mesh, ObjectModel
 HULL_MARGIN = 0.001
 """Bullet inflates every convex hull by 1 mm (PyBullet's fixed default; measured as the rest height of a box)."""
 
+MERGE = 0.0003
+"""Grid [m] on which an inset piece's vertices are merged; the cost of a collision query grows with them."""
+
 
 @dataclass(frozen=True, slots=True)
 class PhysicsObject:
@@ -42,11 +45,21 @@ def inset(piece: Mesh, depth: float) -> Array:
     """
     try:
         planes = np.unique(ConvexHull(piece.vertices).equations.round(12), axis=0)  # n·x + d <= 0 inside
-        center, radius = _inscribed_sphere(planes)
+        center = piece.vertices.mean(axis=0)
+        radius = -float((planes[:, :3] @ center + planes[:, 3]).max())
+        if 0.9 * radius < depth:  # the mean vertex is too near a face to tell
+            center, radius = _inscribed_sphere(planes)
         planes[:, 3] += min(depth, 0.9 * radius)
-        return HalfspaceIntersection(planes, center).intersections
+        return _merged(HalfspaceIntersection(planes, center).intersections)
     except (QhullError, ValueError):
         return piece.vertices
+
+
+def _merged(vertices: Array) -> Array:
+    """Vertices of the hull with those closer than `MERGE` made one: facets that nearly coincide meet in many."""
+    _, first = np.unique(np.round(vertices / MERGE), axis=0, return_index=True)
+    kept = vertices[np.sort(first)]
+    return kept[ConvexHull(kept).vertices]
 
 
 def _inscribed_sphere(planes: Array) -> tuple[Array, float]:

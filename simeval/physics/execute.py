@@ -12,7 +12,8 @@ from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
-from simeval.physics.protocols import Plan, Unstable, Verdict, Watch, lift, plan, six_direction
+from simeval.physics.closing import Plan, make_plan
+from simeval.physics.protocols import Unstable, Verdict, Watch, lift, six_direction
 from simeval.physics.settings import Physics
 from simeval.physics.world import State, World
 from simeval.records import Outcome, Trial, TrialRecord
@@ -67,23 +68,20 @@ def _run(trial: Trial, model: ObjectModel, physics: Physics, watch: Watch | None
         return blank_record(trial, Outcome.INVALID_GRASP, fault)
     g = trial.grasp
     rotation, translation = g.rotation[0], g.translation[0]
-    targets = plan(
-        g.joints[0], None if g.pregrasp is None else g.pregrasp[0],
-        None if g.squeeze is None else g.squeeze[0], physics,
-    )  # fmt: skip
     record = replace(blank_record(trial, Outcome.LIFTED, ""), joint_clip_rad=_excess(g))
-    commanded = measure(model, rotation, translation, targets.grasp)
-    record = replace(
-        record, penetration_mm=commanded.object_mm, self_penetration_mm=commanded.self_mm
-    )
-    started = commanded
-    at = targets.grasp if trial.condition.protocol.startswith("six-direction") else targets.start
-    if not np.array_equal(at, targets.grasp):
-        started = measure(model, rotation, translation, at)
-    if started.object_mm > START_PENETRATION_LIMIT:
-        reason = f"{started.object_mm:.1f} mm deep at the start"
+    commanded = measure(model, rotation, translation, g.joints[0])
+    record = replace(record, penetration_mm=commanded.object_mm, self_penetration_mm=commanded.self_mm)
+    targets = make_plan(
+        model, rotation, translation, g.joints[0], None if g.pregrasp is None else g.pregrasp[0],
+        None if g.squeeze is None else g.squeeze[0], physics, commanded,
+    )  # fmt: skip
+    start_mm = commanded.object_mm
+    if not np.array_equal(targets.start, g.joints[0]):
+        start_mm = measure(model, rotation, translation, targets.start).object_mm
+    if start_mm > START_PENETRATION_LIMIT:
+        reason = f"{start_mm:.1f} mm deep at the start"
         return replace(record, outcome=str(Outcome.START_PENETRATION), reason=reason)
-    world = World(model, physics, rotation, translation, at)
+    world = World(model, physics, rotation, translation, targets.start)
     try:
         verdict = PROTOCOLS[trial.condition.protocol](world, targets, model, watch)
     except Unstable as error:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from simeval.grasp import FLEXION_SIGN, Array
-from simeval.hand import load_hand
-from simeval.physics.settings import GRAVITY, Physics
+from simeval.grasp import Array
+from simeval.physics.closing import Plan
+from simeval.physics.settings import GRAVITY
 from simeval.physics.world import State, World, tilt
 from simeval.records import NAN, Outcome
 
@@ -24,15 +24,6 @@ HOLD_TIME = 0.5  # s
 SIX_SQUEEZE_TIME, SIX_DIRECTION_TIME = 0.25, 1.0  # s
 CHECK_TIME = 0.05  # s between looks at the object
 REST_SHIFT = 0.0005  # m in one CHECK_TIME: slower than this is at rest
-
-
-@dataclass(slots=True)
-class Plan:
-    """Joint targets of one trial, within limits, each (22,) rad."""
-
-    start: Array
-    grasp: Array
-    squeeze: Array
 
 
 @dataclass(slots=True)
@@ -56,18 +47,6 @@ class Unstable(Exception):
 
 Watch = Callable[[World], None]
 """Called at every look at the object; used for pictures."""
-
-
-def plan(joints: Array, pregrasp: Array | None, squeeze: Array | None, physics: Physics) -> Plan:
-    """Return start, grasp and squeeze targets: the grasp's own where it has them, else the one rule for everyone.
-
-    The rule: every flexion joint (finger MCP, PIP, DIP; thumb IP) starts `opening_rad` further open and pushes
-    `squeeze_rad` further closed, within the joint limits.
-    """
-    clip = load_hand().clip
-    start = joints - physics.opening_rad * FLEXION_SIGN if pregrasp is None else pregrasp
-    target = joints + physics.squeeze_rad * FLEXION_SIGN if squeeze is None else squeeze
-    return Plan(clip(start)[0], clip(joints)[0], clip(target)[0])
 
 
 def checked_state(world: World) -> State:
@@ -124,7 +103,7 @@ def six_direction(world: World, plan: Plan, watch: Watch | None = None, all_dire
     """
     world.set_gravity((0, 0, 0))
     first = checked_state(world)
-    _move(world, plan.grasp, plan.squeeze, SIX_SQUEEZE_TIME, watch, ramp=0.2)
+    _move(world, plan.start, plan.squeeze, SIX_SQUEEZE_TIME, watch)
     reference = checked_state(world)
     verdict = Verdict(Outcome.LIFTED, contacts=world.touching_links(), held=(reference, world.joints()))
     verdict.closing_shift_m = _distance(reference, first)
@@ -157,14 +136,13 @@ def palm_acceleration(timestep: float, up: Array) -> Array:
     """Acceleration (T, 3) m/s² of the palm after the stand went: minimum-jerk lift, three shakes, hold.
 
     Second differences of the positions, so that the discrete motion ends exactly where and as it should. A shake is
-    A sin(2πft) over whole cycles, eased in and out over the first and last quarter cycle.
+    A (1 − cos 2πft) over whole cycles: ±A about its middle, at rest at both ends, never above A (2πf)² = 1.1 g.
     """
     times = np.arange(0, LIFT_TIME, timestep) / LIFT_TIME
     rise = LIFT_HEIGHT * _ease(np.append(times, 1.0))
     cycle = 1 / SHAKE_HZ
     t = np.linspace(0, SHAKE_CYCLES * cycle, round(SHAKE_CYCLES * cycle / timestep) + 1)
-    window = _ease(np.clip(np.minimum(t, t[-1] - t) / (cycle / 4), 0, 1))
-    shake = SHAKE_AMPLITUDE * np.sin(2 * np.pi * SHAKE_HZ * t) * window
+    shake = SHAKE_AMPLITUDE * (1 - np.cos(2 * np.pi * SHAKE_HZ * t))
     hold = np.zeros(round(HOLD_TIME / timestep))
     parts = [_second_difference(rise, timestep)[:, None] * up]
     parts += [_second_difference(shake, timestep)[:, None] * axis for axis in shake_axes(up)]
@@ -189,13 +167,12 @@ def _second_difference(x: Array, timestep: float) -> Array:
     return np.diff(padded, 2) / timestep**2
 
 
-def _move(world: World, a: Array, b: Array, duration: float, watch: Watch | None, ramp: float = 1.0) -> None:
-    """Lead the joint targets from a to b along a straight line in `ramp` of `duration`, then wait."""
+def _move(world: World, a: Array, b: Array, duration: float, watch: Watch | None) -> None:
+    """Lead the joint targets from a to b along a straight line."""
     steps = _steps(world, duration)
     look = _steps(world, CHECK_TIME)
     for k in range(steps):
-        share = min(1.0, (k + 1) / (ramp * steps))
-        world.set_targets(a + share * (b - a))
+        world.set_targets(a + (k + 1) / steps * (b - a))
         world.step()
         if watch and k % look == 0:
             watch(world)

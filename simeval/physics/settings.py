@@ -5,10 +5,15 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from simeval.errors import SettingError
+from simeval.errors import SettingError, unknown_name
 
 GRAVITY = 9.81
 """Standard gravity [m/s²]; every protocol tests at 1 g."""
+
+CLOSINGS = ("contact", "flexion")
+POSITIVE = (
+    "friction", "density", "timestep", "solver_residual", "contact_distance", "torque_scale", "servo_time",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,27 +28,35 @@ class Physics:
     """Fixed object mass [kg]."""
     timestep: float = 1 / 240
     """Physics step [s]."""
-    iterations: int = 50
-    """Constraint solver iterations a step."""
+    iterations: int = 500
+    """Most constraint solver iterations a step; the solver stops earlier at `solver_residual`."""
+    solver_residual: float = 1e-4
+    """Least-squares residual at which the constraint solver stops iterating."""
+    contact_distance: float = 0.005
+    """Distance [m] within which Bullet keeps a contact in its solver."""
     torque_scale: float = 1.0
     """Multiplies the joint torque limits (the MJCF's actuator force ranges)."""
     servo_time: float = 1 / 48
     """Time constant [s] of the joint position servos; as a Bullet position gain it is timestep / servo_time."""
+    closing: str = "contact"
+    """How the hand squeezes: `contact` (balanced forces along the contact normals) or `flexion` (all joints alike)."""
     opening_rad: float = 0.0
     """How far every flexion joint opens from the grasp to where the fingers start (unless the grasp says)."""
-    squeeze_rad: float = 0.1
-    """How far every flexion joint closes beyond the grasp (unless the grasp says)."""
+    squeeze_rad: float = 0.2
+    """Largest joint step of the squeeze beyond the grasp (unless the grasp says)."""
     stop_early: bool = True
     """Stop a gravity direction once the object is provably at rest or lost."""
 
     def __post_init__(self) -> None:
         """Refuse what can't be simulated."""
-        for name in ("friction", "density", "timestep", "torque_scale", "servo_time"):
+        for name in POSITIVE:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise SettingError(f"{name} must be a positive number, found {value}")
         if self.mass_kg is not None and not 0 < self.mass_kg < float("inf"):
             raise SettingError(f"mass_kg must be a positive number, found {self.mass_kg}")
+        if self.closing not in CLOSINGS:
+            raise unknown_name("closing rule", self.closing, CLOSINGS)
         if self.iterations < 1:
             raise SettingError(f"iterations must be at least 1, found {self.iterations}")
 

@@ -17,6 +17,12 @@ from simeval.objects.model import ObjectModel
 from simeval.physics.collision import prepare
 from simeval.physics.settings import GRAVITY, Physics
 
+STAND_RADIUS = 0.03
+"""Distance [m] of the stand's props from the centre of mass: half the width of the objects a hand lifts."""
+STAND_CORNERS = [
+    [STAND_RADIUS / 3**0.5 * s for s in corner] for corner in ((1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1))
+]
+
 
 @contextlib.contextmanager
 def quiet_c_output() -> Iterator[None]:
@@ -65,14 +71,15 @@ class World:
         p.setPhysicsEngineParameter(
             fixedTimeStep=physics.timestep,
             numSolverIterations=physics.iterations,
-            contactBreakingThreshold=__import__("os").environ.get("CBT") and float(__import__("os").environ["CBT"]) or 0.02,
+            solverResidualThreshold=physics.solver_residual,
+            contactBreakingThreshold=physics.contact_distance,
             deterministicOverlappingPairs=1,
             enableFileCaching=0,
         )
         self.mass = physics.mass_kg if physics.mass_kg is not None else model.mass(physics.density)
         self.object = self._add_object(model)
         self.hand = self._add_hand(rotation, translation, joints)
-        self._stand: int | None = None
+        self._stand: list[int] = []
         self.steps = 0
 
     def _add_object(self, model: ObjectModel) -> int:
@@ -97,7 +104,7 @@ class World:
         p = self._p
         body = p.loadURDF(
             str(urdf_path()), translation.tolist(), quaternion(rotation).tolist(),
-            useFixedBase=True, flags=p.URDF_USE_INERTIA_FROM_FILE | (p.URDF_IGNORE_VISUAL_SHAPES),
+            useFixedBase=True, flags=p.URDF_USE_INERTIA_FROM_FILE | p.URDF_IGNORE_VISUAL_SHAPES,
         )  # fmt: skip
         hand = load_hand()
         self._joint_ids = list(range(len(hand.lower)))
@@ -146,20 +153,26 @@ class World:
         return {c[3] for c in points if c[9] > 0}
 
     def place_stand(self) -> None:
-        """Hold the object at its centre of mass until pushed with more than twice its weight."""
+        """Hold the object as it stands until pushed with more than twice its weight.
+
+        Four springless props around the centre of mass, each yielding at half the weight along every axis: together
+        they take a force of twice the weight and a torque of about that force times `STAND_RADIUS`. (One rigid
+        constraint would take 2 N·m a newton, so that the object springs round when it goes.)
+        """
         p = self._p
         position, orientation = p.getBasePositionAndOrientation(self.object)
-        self._stand = p.createConstraint(
-            self.object, -1, -1, -1, p.JOINT_FIXED, [0, 0, 0], [0, 0, 0], position,
-            [0, 0, 0, 1], orientation,
-        )  # fmt: skip
-        p.changeConstraint(self._stand, maxForce=2 * self.mass * GRAVITY)
+        for corner in STAND_CORNERS:
+            there = p.multiplyTransforms(position, orientation, corner, [0, 0, 0, 1])[0]
+            prop = p.createConstraint(
+                self.object, -1, -1, -1, p.JOINT_POINT2POINT, [0, 0, 0], corner, there
+            )
+            p.changeConstraint(prop, maxForce=2 * self.mass * GRAVITY / len(STAND_CORNERS))
+            self._stand.append(prop)
 
     def remove_stand(self) -> None:
         """Take the stand away."""
-        if self._stand is not None:
-            self._p.removeConstraint(self._stand)
-            self._stand = None
+        while self._stand:
+            self._p.removeConstraint(self._stand.pop())
 
     def save(self) -> int:
         """Keep the state of everything, to come back to with `restore`."""

@@ -1,0 +1,136 @@
+"""Write the suites that are made from grasps: `python -m simeval.benchmarks.make_suites --data DIR`.
+
+The files it writes are committed: a suite is frozen, and a changed one gets a new version number here.
+"""
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from simeval.bank import load_bank
+from simeval.errors import DataError
+from simeval.objects import DexGraspNetData, ObjectLibrary
+from simeval.objects.grasp_files import GraspSet
+from simeval.suites import Request, Suite
+
+Key = tuple[str, float, str]
+"""Object code, scale, grasp type."""
+FOLDER = Path(__file__).parent / "suites"
+REFERENCES = ["replay", "open-hand", "random", "scoop"]
+"""The ceiling and the floors."""
+EMBEDDED_GRASPS = 100
+"""Grasps in the default suite, about; with its references it is to take less than 3 minutes on 2 cores."""
+PER_REQUEST = 2
+
+
+def released_suite(data: DexGraspNetData) -> Suite:
+    """Return the suite of DexGraspNet's released grasps: one request for each object and scale."""
+    return Suite(
+        name="released", version=1, data_kind="real", bank="released", references=REFERENCES,
+        description="The objects and scales of the grasps released with DexGraspNet (a mug, a banana, a "
+        "bottle), as many grasps each as were released.",
+        requests=_requests(data.grasps(code) for code in data.grasp_codes()),
+    )  # fmt: skip
+
+
+def tabletop_suite(data: DexGraspNetData) -> Suite:
+    """Return the suite of UniDexGrasp's tabletop grasps."""
+    return Suite(
+        name="unidexgrasp", version=1, data_kind="real", bank="unidexgrasp", references=REFERENCES,
+        description="The objects and scales of the tabletop grasps released with UniDexGrasp (a bottle, a "
+        "spray can, a wooden block), as many grasps each as were released. Each of those was made for a "
+        "pose of its own on the table; here as everywhere gravity acts against the object's one up "
+        "direction, that of objects.csv.",
+        requests=_requests(data.tabletop_grasps(code) for code in data.tabletop_codes()),
+    )  # fmt: skip
+
+
+def embedded_suite(held: Mapping[Key, int]) -> Suite:
+    """Return the default suite: embedded objects that can be grasped, spread over families and types.
+
+    Args:
+        held: how many grasps the bank has, all of which were lifted, as `GraspBank.counts` gives them.
+    """
+    return Suite(
+        name="embedded", version=1, data_kind="embedded", bank="embedded", references=REFERENCES,
+        description="Embedded objects, no download: as many grasps of each type on each object as the bank "
+        f"has, at most {PER_REQUEST}.",
+        requests=choose(held),
+    )  # fmt: skip
+
+
+def choose(held: Mapping[Key, int], grasps: int = EMBEDDED_GRASPS) -> list[Request]:
+    """Choose objects with at least 2 grasps until `grasps` are requested: rarest family first, then types."""
+    objects: dict[tuple[str, float], dict[str, int]] = {}
+    for (code, scale, kind), count in sorted(held.items()):
+        objects.setdefault((code, scale), {})[kind] = min(count, PER_REQUEST)
+    left = {key: kinds for key, kinds in objects.items() if sum(kinds.values()) >= 2}
+    families: Counter[str] = Counter()
+    types: Counter[str] = Counter()
+    chosen: list[Request] = []
+    while left and sum(r.count for r in chosen) < grasps:
+        code, scale = min(left, key=lambda k: (families[_family(k[0])], -_rarity(left[k], types), k))
+        kinds = left.pop((code, scale))
+        chosen += [Request(object=code, scale=scale, type=kind, count=n) for kind, n in kinds.items()]
+        families[_family(code)] += 1
+        types.update(kinds)
+    return sorted(chosen, key=lambda r: (r.object, r.scale, r.type))
+
+
+def _rarity(kinds: Mapping[str, int], types: Counter[str]) -> float:
+    """How much an object adds to the types that few of the chosen ones have."""
+    return sum(count / (1 + types[kind]) for kind, count in kinds.items())
+
+
+def _family(code: str) -> str:
+    """Return the code without its last two digits: the random objects make a family a hundred."""
+    return code[:-2]
+
+
+def write_suite(suite: Suite, folder: Path = FOLDER) -> Path:
+    """Write a suite as TOML, one line a request; return the file."""
+    facts = {
+        "name": suite.name, "version": suite.version, "description": suite.description,
+        "data_kind": suite.data_kind, "protocols": suite.protocols, "references": suite.references,
+        "bank": suite.bank, "seed": suite.seed,
+    }  # fmt: skip
+    lines = [
+        "# Written by `python -m simeval.benchmarks.make_suites`; requests are [object, scale, type, count]."
+    ]
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
+    requests = (json.dumps([r.object, r.scale, r.type, r.count], ensure_ascii=False) for r in suite.requests)
+    lines += ["requests = [", *(f"  {request}," for request in requests), "]"]
+    file = folder / f"{suite.name}.toml"
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def _requests(sets: Iterable[GraspSet]) -> list[Request]:
+    """One request per object and scale, as many grasps as there are, sorted."""
+    counts = Counter((found.code, float(scale)) for found in sets for scale in found.scales)
+    return [Request(object=code, scale=scale, count=n) for (code, scale), n in sorted(counts.items())]
+
+
+def main() -> None:
+    """Write the suites whose grasps are there; say what is missing for the others."""
+    parser = argparse.ArgumentParser(description="Write the suites that are made from grasps.")
+    parser.add_argument("--data", type=Path, help="folder with DexGraspNet's data; default: SIMEVAL_DATA")
+    library = ObjectLibrary(parser.parse_args().data)
+    makers: dict[str, Callable[[], Suite]] = {
+        "embedded": lambda: embedded_suite(load_bank("embedded").counts()),
+        "released": lambda: released_suite(library.dexgraspnet),
+        "unidexgrasp": lambda: tabletop_suite(library.dexgraspnet),
+    }
+    for name, make in makers.items():
+        try:
+            suite = make()
+        except DataError as error:
+            print(f"{name}: left as it is. {error}")
+            continue
+        print(f"{write_suite(suite)}: {suite.count} grasps, digest {suite.digest}")
+
+
+if __name__ == "__main__":
+    main()

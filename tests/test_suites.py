@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import pytest
+
+from simeval.benchmarks.make_suites import (
+    FOLDER,
+    choose,
+    embedded_suite,
+    released_suite,
+    tabletop_suite,
+    write_suite,
+)
+from simeval.errors import SettingError
+from simeval.objects import ObjectLibrary
+from simeval.physics.execute import PROTOCOLS
+from simeval.suites import Request, Suite, load_suite, suite_names
+
+
+@pytest.mark.parametrize("name", suite_names())
+def test_suites_that_come_with_simeval(name: str) -> None:
+    suite = load_suite(name)
+    assert suite.name == name
+    assert set(suite.protocols) <= set(PROTOCOLS)
+    assert {"replay", "open-hand", "random", "scoop"} <= set(suite.references)
+    keys = [(r.object, r.scale, r.type) for r in suite.requests]
+    assert keys == sorted(set(keys))
+
+
+@pytest.mark.parametrize("name", ["released", "unidexgrasp"])
+def test_suites_are_those_of_the_data(name: str, tmp_path: Path) -> None:
+    library = ObjectLibrary()
+    if library.data is None:
+        pytest.skip("needs SIMEVAL_DATA")
+    suite = {"released": released_suite, "unidexgrasp": tabletop_suite}[name](library.dexgraspnet)
+    assert write_suite(suite, tmp_path).read_bytes() == (FOLDER / f"{name}.toml").read_bytes()
+
+
+def test_a_written_suite_is_read_back(tmp_path: Path) -> None:
+    requests = [Request(object='a "mug" \\ é', scale=0.1, type="hook", count=2)]
+    suite = Suite(name="s", version=3, description="x\ny", data_kind="real", requests=requests, seed=4)
+    assert load_suite(str(write_suite(suite, tmp_path))) == suite
+
+
+def test_the_default_suite_is_spread_over_families_and_types() -> None:
+    names = [f"embedded-{family}-{k:02d}" for family in ("mug", "pen", "jar") for k in range(9)]
+    held = {(name, 1.0, "tip"): 5 for name in names}
+    held |= {("embedded-pen-07", 1.0, "lateral"): 1, ("embedded-random-512", 1.0, "hook"): 1}
+    chosen = choose(held, 10)
+    assert choose(dict(reversed(held.items())), 10) == chosen
+    assert [(r.object, r.type, r.count) for r in chosen] == [
+        ("embedded-jar-00", "tip", 2), ("embedded-jar-01", "tip", 2), ("embedded-mug-00", "tip", 2),
+        ("embedded-mug-01", "tip", 2), ("embedded-pen-07", "lateral", 1), ("embedded-pen-07", "tip", 2),
+    ]  # fmt: skip
+    assert sum(r.count for r in choose(held)) == 2 * 27 + 1  # all but the one with a single grasp
+    assert embedded_suite(held).count == 55
+
+
+def test_subset_takes_the_first_objects_with_all_their_scales() -> None:
+    suite = load_suite("released")
+    assert suite.count == 699
+    small = suite.subset(objects=2, grasps=40)
+    assert {r.object for r in small.requests} == {r.object for r in suite.requests[:10]}
+    assert [r.count for r in small.requests] == [min(40, r.count) for r in suite.requests[:10]]
+    assert small.digest != suite.digest
+    with pytest.raises(SettingError, match=r"it has: \(any\)"):
+        suite.subset(grasp_type="hook")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name = ", "is not TOML"),
+        ('name = "a"', "version"),
+        (
+            'name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nrequests = [["mug", 0, "", 1]]',
+            "scale",
+        ),
+        ('name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nrequests = []\nsize = 1', "size"),
+    ],
+)
+def test_a_wrong_suite_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "a.toml"
+    file.write_text(text)
+    with pytest.raises(SettingError, match=message):
+        load_suite(str(file))
