@@ -96,9 +96,7 @@ def write_suite(suite: Suite, folder: Path = FOLDER) -> Path:
         "data_kind": suite.data_kind, "protocols": suite.protocols, "references": suite.references,
         "bank": suite.bank, "seed": suite.seed,
     }  # fmt: skip
-    lines = [
-        "# Written by `python -m simeval.benchmarks.make_suites`; requests are [object, scale, type, count]."
-    ]
+    lines = ["# Written by `python -m simeval.benchmarks.make_suites`; requests are [object, scale, type, count]."]
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
     requests = (json.dumps([r.object, r.scale, r.type, r.count], ensure_ascii=False) for r in suite.requests)
     lines += ["requests = [", *(f"  {request}," for request in requests), "]"]

@@ -2,7 +2,8 @@
 
 A bank is DexGraspNet's released grasps, UniDexGrasp's tabletop grasps, or a Parquet file that `write_bank` made,
 with one row per grasp: `object`, `scale`, `type`, `grasp` (28 float64 in the order of `grasp.VECTOR_NAMES`) and,
-for retrieval, the object's bounding box `low`, `high` [m], `volume` [m³] and `up`.
+for retrieval, the object's bounding box `low`, `high` [m], centre of mass `center` [m],
+`volume` [m³] and `up`.
 """
 
 import hashlib
@@ -32,6 +33,7 @@ BANK_SCHEMA = 1
 BANK_NAMES = ("embedded", "released", "unidexgrasp")
 """Banks with a name; any other is the path of a Parquet file or of a folder with DexGraspNet's .npy files."""
 DEFAULT_BANK = "embedded"
+_SHAPE_VECTORS = ("low", "high", "center", "up")
 _META_KEY = b"simeval_bank"
 _BUILD = "`simeval dataset build` makes one."
 
@@ -41,6 +43,7 @@ class ObjectShape(NamedTuple):
 
     low: Array  # (3,) m, bounding box
     high: Array  # (3,) m
+    center: Array  # (3,) m, of mass
     volume: float  # m³
     up: Array  # (3,) unit
 
@@ -175,7 +178,7 @@ def write_bank(
         "grasp": pa.FixedSizeListArray.from_arrays(flat.ravel(), len(VECTOR_NAMES)),
     }
     if shapes:
-        for name in ("low", "high", "up"):
+        for name in _SHAPE_VECTORS:
             rows = np.array([getattr(shapes[key], name) for key in keys], dtype=np.float64)
             columns[name] = pa.FixedSizeListArray.from_arrays(rows.ravel(), 3)
         columns["volume"] = pa.array([shapes[key].volume for key in keys], pa.float64())
@@ -189,7 +192,9 @@ def write_bank(
 def shape_of(model: ObjectModel) -> ObjectShape:
     """Return what retrieval compares of an object."""
     vertices = model.surface.vertices
-    return ObjectShape(vertices.min(axis=0), vertices.max(axis=0), model.volume, model.up)
+    return ObjectShape(
+        vertices.min(axis=0), vertices.max(axis=0), model.center_of_mass, model.volume, model.up
+    )
 
 
 def _path(name: str, data: Path | None) -> Path:
@@ -273,10 +278,10 @@ def _parse(path: Path, table: "pa.Table", meta: Mapping[str, Any]) -> GraspBank:
 def _shapes(
     table: "pa.Table", codes: NDArray[np.str_], scales: Array
 ) -> Iterator[tuple[tuple[str, float], ObjectShape]]:
-    low, high, up = (_column(table, name).reshape(-1, 3) for name in ("low", "high", "up"))
+    low, high, center, up = (_column(table, name).reshape(-1, 3) for name in _SHAPE_VECTORS)
     volume = _column(table, "volume")
     for i, key in enumerate(zip(codes.tolist(), scales.tolist(), strict=True)):
-        yield key, ObjectShape(low[i], high[i], float(volume[i]), up[i])
+        yield key, ObjectShape(low[i], high[i], center[i], float(volume[i]), up[i])
 
 
 def _column(table: "pa.Table", name: str) -> Array:

@@ -55,9 +55,7 @@ def object_in_hand(hand: HandModel, frames: Array, origins: Array, points: Array
     return depth
 
 
-def hand_depths(
-    hand: HandModel, distance: ObjectDistance, rotation: Array, translation: Array, joints: Array
-) -> Array:
+def hand_depths(hand: HandModel, distance: ObjectDistance, rotation: Array, translation: Array, joints: Array) -> Array:
     """Depth (18,) [m] of each collision primitive inside the object, 0 where it's outside."""
     points, radii, owners = query_points(hand, rotation, translation, joints)
     margin = radii[:, None]

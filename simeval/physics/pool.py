@@ -37,9 +37,7 @@ def run_task(task: Task) -> TrialRecord:
     return execute(task.trial, task.model, task.physics)
 
 
-def run_tasks(
-    tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TIMEOUT
-) -> Iterator[TrialRecord]:
+def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TIMEOUT) -> Iterator[TrialRecord]:
     """Yield a record for every task, in the order they finish; `tasks` is drawn only as fast as it is worked off.
 
     `workers` 0 runs in this process, without protection against crashes or hangs.
@@ -51,9 +49,7 @@ def run_tasks(
 
     waiting = iter(tasks)
     flying: deque[tuple[ProcessFuture, Task, int]] = deque()
-    pool = ProcessPool(
-        workers, max_tasks=TASKS_PER_WORKER, initializer=_start_worker, context=get_context("spawn")
-    )
+    pool = ProcessPool(workers, max_tasks=TASKS_PER_WORKER, initializer=_start_worker, context=get_context("spawn"))
     one_thread = dict.fromkeys(THREAD_VARIABLES, "1")  # read when a worker imports NumPy, so set it here
     before = {name: os.environ.get(name) for name in one_thread}
     os.environ.update(one_thread)

@@ -42,7 +42,7 @@ class Physics:
     """How the hand squeezes: `contact` (balanced forces along the contact normals) or `flexion` (all joints alike)."""
     opening_rad: float = 0.0
     """How far every flexion joint opens from the grasp to where the fingers start (unless the grasp says)."""
-    squeeze_rad: float = 0.2
+    squeeze_rad: float = 0.12
     """Largest joint step of the squeeze beyond the grasp (unless the grasp says)."""
     stop_early: bool = True
     """Stop a gravity direction once the object is provably at rest or lost."""

@@ -163,9 +163,7 @@ class World:
         position, orientation = p.getBasePositionAndOrientation(self.object)
         for corner in STAND_CORNERS:
             there = p.multiplyTransforms(position, orientation, corner, [0, 0, 0, 1])[0]
-            prop = p.createConstraint(
-                self.object, -1, -1, -1, p.JOINT_POINT2POINT, [0, 0, 0], corner, there
-            )
+            prop = p.createConstraint(self.object, -1, -1, -1, p.JOINT_POINT2POINT, [0, 0, 0], corner, there)
             p.changeConstraint(prop, maxForce=2 * self.mass * GRAVITY / len(STAND_CORNERS))
             self._stand.append(prop)
 
