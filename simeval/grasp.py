@@ -79,7 +79,7 @@ class GraspBatch:
         """Return the chosen grasps; an integer gives a batch of one."""
         keep = slice(index, index + 1 or None) if isinstance(index, int) else index
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return GraspBatch(**{name: None if v is None else v[keep] for name, v in values.items()})
+        return replace(self, **{name: None if v is None else v[keep] for name, v in values.items()})
 
     def __iter__(self) -> Iterator["GraspBatch"]:
         return (self[i] for i in range(len(self)))
@@ -99,9 +99,8 @@ class GraspBatch:
         if not batches:
             return GraspBatch.empty()
         columns = {f.name: [getattr(b, f.name) for b in batches] for f in fields(GraspBatch)}
-        return GraspBatch(
-            **{name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
-        )
+        joined = {name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
+        return replace(batches[0], **joined)
 
     def to_vectors(self) -> Array:
         """Return (N, 28): 22 joints [rad], static-xyz Euler angles [rad], translation [m]."""

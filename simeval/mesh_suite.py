@@ -34,9 +34,7 @@ class MeshObject:
 
     def __post_init__(self) -> None:
         if not (self.scale > 0 and math.isfinite(self.scale)):
-            raise SettingError(
-                f"the mesh's scale must be a positive number of metres per unit, found {self.scale:g}"
-            )
+            raise SettingError(f"the mesh's scale must be a positive number of metres per unit, found {self.scale:g}")
         if self.up not in AXES:
             raise unknown_name("up axis", self.up, AXES)
         if self.decompose not in DECOMPOSITIONS:

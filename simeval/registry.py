@@ -70,8 +70,11 @@ def make_generator(name: str, settings: Mapping[str, str] | None = None, data: P
             values[key] = TypeAdapter(hints.get(key, str)).validate_python(text)
         except ValidationError as error:
             raise SettingError(f"setting {key}={text!r} of {name!r}: {error.errors()[0]['msg']}") from None
+    variadic = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     missing = [
-        p for p, v in parameters.items() if v.default is v.empty and p not in values and v.kind not in (v.VAR_KEYWORD, v.VAR_POSITIONAL)
+        name
+        for name, parameter in parameters.items()
+        if parameter.default is parameter.empty and name not in values and parameter.kind not in variadic
     ]
     if missing:
         raise SettingError(f"generator {name!r} needs --set {missing[0]}=…")

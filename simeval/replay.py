@@ -39,16 +39,10 @@ def run_folders(paths: Iterable[Path]) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        here = (
-            [path]
-            if (path / "manifest.json").is_file()
-            else sorted(p.parent for p in path.rglob("manifest.json"))
-        )
+        here = [path] if (path / "manifest.json").is_file() else sorted(p.parent for p in path.rglob("manifest.json"))
         if not here:
             what = "has no run in it" if path.is_dir() else "no such folder"
-            raise DataError(
-                f"{path}: {what}. `simeval run` prints the folder it writes, runs/… unless told --out."
-            )
+            raise DataError(f"{path}: {what}. `simeval run` prints the folder it writes, runs/… unless told --out.")
         found += here
     return list(dict.fromkeys(found))
 
@@ -92,9 +86,7 @@ def restore_trial(
         DataError: the object is missing or not the one of the run.
     """
     if not record.rotation:
-        raise SettingError(
-            f"trial {record.trial_id} has no grasp to replay: {record.outcome} ({record.reason})"
-        )
+        raise SettingError(f"trial {record.trial_id} has no grasp to replay: {record.outcome} ({record.reason})")
     physics = _physics(folder, run, record)
     if "mesh" in run.manifest:
         model = MeshObject.from_manifest(run.manifest, mesh).load()

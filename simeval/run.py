@@ -4,6 +4,7 @@ Everything that can be wrong with the input is found before the first trial (`pl
 does wrong afterwards is a recorded outcome. Issuing the same run again resumes it.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simeval.errors import SettingError, SimevalError, unknown_name
+from simeval.errors import DataError, SettingError, SimevalError, unknown_name
 from simeval.generator import Generator
 from simeval.manifest import effective_settings, make_manifest, run_folder
 from simeval.mesh_suite import MeshObject
@@ -33,6 +34,11 @@ Objects = Mapping[tuple[str, float], ObjectModel]
 
 CRASH_LIMIT = 0.05
 """Share of trials that may crash or time out before a run counts as failed."""
+POOL_TRIES = 3
+"""Pools of workers that may break in a row, for example because a worker was killed while it was given a task."""
+POOL_BROKE = "the pool of workers broke down"
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,27 +159,44 @@ def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:
         RunInterrupted: Ctrl-C.
     """
     with RunStore.open(planned.folder, planned.manifest) as store:
-        done = len(store.done_ids())
-
-        def keep(record: TrialRecord) -> None:
-            nonlocal done
-            store.append(record)
-            done += 1
-            if progress:
-                progress(done, planned.total)
-
+        broken = 0
         try:
-            if progress:
-                progress(done, planned.total)
-            recorded = {r.condition_id: r.trial_id for r in store.records()} if done else {}
-            spec = planned.spec
-            results: Any = run_tasks(tasks(planned, recorded, keep), spec.workers, spec.timeout)
-            with closing(results):  # stops the pool, whatever happens here
-                for record in results:
-                    keep(record)
+            while True:
+                before = len(store.done_ids())
+                try:
+                    _run_missing(planned, store, progress)
+                    break
+                except RuntimeError as error:
+                    if "Pool" not in str(error):
+                        raise
+                    broken = 1 if len(store.done_ids()) > before else broken + 1
+                    if broken == POOL_TRIES:
+                        raise DataError(f"{planned.folder}: {POOL_BROKE} {POOL_TRIES} times in a row") from error
+                    log.warning("%s (%s); starting others", POOL_BROKE, error)
         except KeyboardInterrupt:
             raise RunInterrupted(planned.folder, len(store.done_ids()), planned.total) from None
     return planned.folder
+
+
+def _run_missing(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:
+    """Run every trial of which the store has no record."""
+    done = len(store.done_ids())
+
+    def keep(record: TrialRecord) -> None:
+        nonlocal done
+        store.append(record)
+        done += 1
+        if progress:
+            progress(done, planned.total)
+
+    if progress:
+        progress(done, planned.total)
+    recorded = {r.condition_id: r.trial_id for r in store.records()} if done else {}
+    spec = planned.spec
+    results: Any = run_tasks(tasks(planned, recorded, keep), spec.workers, spec.timeout)
+    with closing(results):  # stops the pool, whatever happens here
+        for record in results:
+            keep(record)
 
 
 def crash_share(records: list[TrialRecord]) -> float:

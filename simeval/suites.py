@@ -1,4 +1,4 @@
-"""Suites: frozen, versioned lists of (object, scale, type, count), so that every generator meets the same conditions."""
+"""Suites: frozen, versioned lists of (object, scale, type, count); every generator meets the same conditions."""
 
 import hashlib
 import json

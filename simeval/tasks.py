@@ -22,9 +22,7 @@ _REASON_LENGTH = 300
 log = logging.getLogger(__name__)
 
 
-def tasks(
-    planned: "PlannedRun", recorded: Mapping[str, str], failed: Callable[[TrialRecord], None]
-) -> Iterator[Task]:
+def tasks(planned: "PlannedRun", recorded: Mapping[str, str], failed: Callable[[TrialRecord], None]) -> Iterator[Task]:
     """Yield what is to be simulated and hand over the records of what was never generated.
 
     `recorded` maps the conditions that are stored to their trials; a request of which none is missing isn't

@@ -209,9 +209,7 @@ def test_failures_of_the_generator_are_explained(
     assert "in generate" in caplog.text
 
 
-def test_too_many_crashes_exit_with_3(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_too_many_crashes_exit_with_3(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     import simeval.run
     from simeval.physics.execute import blank_record
 
@@ -246,9 +244,7 @@ def test_table_of_runs(capfd: pytest.CaptureFixture[str]) -> None:
     assert simeval("table", run_folder(), "--by", "object", "--format", "latex") == 0
     assert r"\begin{tabular}" in capfd.readouterr().out
     assert simeval("table", run_folder(), run_folder().parent) == 0
-    assert (
-        capfd.readouterr().out.count("\n| steady ") == 2
-    )  # metrics and outcomes; the run isn't counted twice
+    assert capfd.readouterr().out.count("\n| steady ") == 2  # metrics and outcomes; the run isn't counted twice
 
 
 def test_replay_verifies_bit_for_bit(capfd: pytest.CaptureFixture[str]) -> None:
@@ -348,9 +344,7 @@ def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> N
 
     def start() -> "subprocess.Popen[str]":
         before = stored(here / "out")
-        process = subprocess.Popen(
-            [*command, "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen([*command, "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         deadline = time.monotonic() + 60
         while stored(here / "out") <= before:
             assert process.poll() is None, process.communicate()
@@ -368,9 +362,7 @@ def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> N
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
-    assert re.search(
-        r"interrupted: steady has [2-5] of 6 trials in out/steady-\w+\nThe same command resumes it", err
-    )
+    assert re.search(r"interrupted: steady has [2-5] of 6 trials in out/steady-\w+\nThe same command resumes it", err)
     assert "Traceback" not in err
     done = subprocess.run([*command, "out"], capture_output=True, text=True, check=False)
     assert done.returncode == 0

@@ -2,6 +2,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from simeval.errors import DataError, SettingError, SimevalError
 from simeval.mesh_suite import MeshObject
 from simeval.noise import PoseNoise
 from simeval.objects import load_embedded
+from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
 from simeval.report.tables import outcome_counts, render, summarise
@@ -43,9 +45,7 @@ def fakes() -> Iterator[None]:
 
 
 def suite(count: int = 2, **changes: object) -> Suite:
-    requests = [
-        Request(object=OBJECT, scale=s, type=t, count=count) for s, t in ((1, ""), (0.9, "cylindrical"))
-    ]
+    requests = [Request(object=OBJECT, scale=s, type=t, count=count) for s, t in ((1, ""), (0.9, "cylindrical"))]
     facts = dict(name="small", version=1, description="", data_kind="embedded", protocols=["lift"])
     return Suite(**(facts | {"requests": requests} | changes))  # type: ignore[arg-type]
 
@@ -192,9 +192,7 @@ def test_a_generator_that_is_not_repeatable_gives_one_record_a_condition(
         ("type", 4, "generate() gave ndarray, expected a GraspBatch"),
     ],
 )
-def test_what_a_generator_does_wrong_is_an_outcome(
-    tmp_path: Path, how: str, failed: int, reason: str
-) -> None:
+def test_what_a_generator_does_wrong_is_an_outcome(tmp_path: Path, how: str, failed: int, reason: str) -> None:
     asked = spec(tmp_path, "failing", settings={"how": how})
     records = read_run(execute_run(asked)).records
     lost = [r for r in records if r.outcome == Outcome.GENERATOR_FAILED]
@@ -273,7 +271,8 @@ def test_pose_noise_is_drawn_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_costs_at_most_its_trial(tmp_path: Path) -> None:
-    asked = spec(tmp_path, suite=suite(4), workers=2)
+    slow = Physics(iterations=10, timestep=1 / 2000)  # so that the worker is in the middle of a trial
+    asked = spec(tmp_path, suite=suite(4), workers=2, physics=slow)
     killed: list[int] = []
 
     def kill_one(done: int, total: int) -> None:
@@ -281,6 +280,7 @@ def test_a_killed_worker_costs_at_most_its_trial(tmp_path: Path) -> None:
             victim = multiprocessing.active_children()[0].pid
             assert victim is not None
             killed.append(victim)
+            time.sleep(0.3)
             os.kill(victim, signal.SIGKILL)
 
     records = read_run(execute_run(asked, kill_one)).records
@@ -290,6 +290,28 @@ def test_a_killed_worker_costs_at_most_its_trial(tmp_path: Path) -> None:
     alone = read_run(execute_run(replace(asked, workers=0, out=tmp_path / "alone"))).records
     differing = [a for a, b in zip(records, alone, strict=True) if same_result(a, b)]
     assert len(differing) <= 1  # two processes and one give the same bits
+
+
+def test_a_pool_that_breaks_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: list[TrialRecord], caplog: pytest.LogCaptureFixture
+) -> None:
+    import simeval.run
+
+    breaks = [1, 1, 0, 0]  # trials done before each pool breaks
+
+    def fragile(tasks: Iterator[Task], workers: int, timeout: float) -> Iterator[TrialRecord]:
+        for done, record in enumerate(run_tasks(tasks, 0)):
+            if breaks and done == breaks[0]:
+                breaks.pop(0)
+                raise RuntimeError("Unexpected error within the Pool")
+            yield record
+
+    monkeypatch.setattr(simeval.run, "run_tasks", fragile)
+    assert_same(whole, read_run(execute_run(spec(tmp_path / "a"))).records)
+    assert caplog.text.count("the pool of workers broke down") == 4
+    breaks += [0, 0, 0]
+    with pytest.raises(DataError, match="3 times in a row"):
+        execute_run(spec(tmp_path / "b"))
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:

@@ -37,9 +37,7 @@ def doctor() -> None:
         except Exception as error:  # whatever is broken here is what was asked for
             broken += 1
             lines = [
-                f"BROKEN: {error}"
-                if isinstance(error, SimevalError)
-                else f"BROKEN: {type(error).__name__}: {error}"
+                f"BROKEN: {error}" if isinstance(error, SimevalError) else f"BROKEN: {type(error).__name__}: {error}"
             ]
         show(f"{name}: {lines[0]}")
         for line in lines[1:]:

@@ -48,12 +48,8 @@ def suites() -> None:
 
 def objects(
     data: Data = None,
-    source: Annotated[
-        str | None, typer.Option(help="List one source's objects: embedded, dexgraspnet.")
-    ] = None,
-    split: Annotated[
-        str | None, typer.Option(help="Only DexGraspNet's train, val, test or released.")
-    ] = None,
+    source: Annotated[str | None, typer.Option(help="List one source's objects: embedded, dexgraspnet.")] = None,
+    split: Annotated[str | None, typer.Option(help="Only DexGraspNet's train, val, test or released.")] = None,
     code: Annotated[str | None, typer.Option(help="Show one object.", metavar="CODE")] = None,
     scale: Annotated[float | None, typer.Option(help="At this scale, metres per unit of its mesh.")] = None,
 ) -> None:
@@ -89,9 +85,7 @@ def _show_sources(library: "ObjectLibrary") -> None:
         if row["splits"]:
             show("    splits: " + ", ".join(f"{name} {count}" for name, count in row["splits"].items()))
         if row["grasps"] or row["tabletop_grasps"]:
-            show(
-                f"    released grasps of {row['grasps']} objects, tabletop grasps of {row['tabletop_grasps']}"
-            )
+            show(f"    released grasps of {row['grasps']} objects, tabletop grasps of {row['tabletop_grasps']}")
 
 
 def _show_object(library: "ObjectLibrary", code: str, scale: float | None) -> None:

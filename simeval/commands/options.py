@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 DATA_HELP = "Folder with DexGraspNet's data (has meshdata/ or dexgraspnet/ in it)."
 Data = Annotated[
     Path | None,
-    typer.Option(
-        "--data", envvar="SIMEVAL_DATA", exists=True, file_okay=False, help=DATA_HELP, metavar="DIR"
-    ),
+    typer.Option("--data", envvar="SIMEVAL_DATA", exists=True, file_okay=False, help=DATA_HELP, metavar="DIR"),
 ]
 Workers = Annotated[
     int | None,
@@ -77,9 +75,7 @@ def parse_physics(given: Iterable[str], shortcuts: dict[str, float | None]) -> "
         if number is None:
             continue
         if key in values:
-            raise SettingError(
-                f"{key} is given twice: by --physics {key}={values[key]} and by its own option"
-            )
+            raise SettingError(f"{key} is given twice: by --physics {key}={values[key]} and by its own option")
         values[key] = number
     if "mass_kg" in values and "density" in values and values["mass_kg"] is not None:
         raise SettingError("density and mass are both given; choose one")

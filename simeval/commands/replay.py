@@ -33,9 +33,7 @@ def replay(
         raise DataError(f"--image {image}: there is no folder {image.absolute().parent}")
     stored = restore_trial(*find_trial(run_folders(run), trial_id), data, mesh)
     record = stored.record
-    what = (
-        f"{record.object_code} at {record.scale:g}, {record.grasp_type or 'any type'}, grasp {record.index}"
-    )
+    what = f"{record.object_code} at {record.scale:g}, {record.grasp_type or 'any type'}, grasp {record.index}"
     show(f"trial {record.trial_id} of {stored.folder}: {what}, {record.protocol}")
     now = stored.run()
     if image is not None:

@@ -59,9 +59,7 @@ def run(
     of_mesh = {"--mesh-scale": mesh_scale, "--mesh-up": mesh_up, "--decompose": decompose}
     own = None
     if mesh:
-        _refuse(
-            {"--suite": suite, "--objects": objects}, "doesn't go with --mesh, which is a suite of one object"
-        )
+        _refuse({"--suite": suite, "--objects": objects}, "doesn't go with --mesh, which is a suite of one object")
         own = MeshObject(mesh, 1.0 if mesh_scale is None else mesh_scale, mesh_up or "z", decompose or "auto")
     else:
         _refuse(of_mesh, "is about a mesh, and there is no --mesh")
@@ -191,9 +189,7 @@ def _discard(plan: "PlannedRun") -> None:
 
 def _explain_failures(found: "Run") -> None:
     """Say why trials failed that never came to a simulation's verdict, most frequent first."""
-    reasons = Counter(
-        (r.outcome, r.reason) for r in found.records if r.outcome in ("GENERATOR_FAILED", "CRASHED")
-    )
+    reasons = Counter((r.outcome, r.reason) for r in found.records if r.outcome in ("GENERATOR_FAILED", "CRASHED"))
     for (outcome, reason), times in reasons.most_common(3):
         say(f"{outcome} {times} of {len(found.records)}: {reason}")
     if len(reasons) > 3:

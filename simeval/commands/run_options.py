@@ -16,12 +16,8 @@ SuiteName = Annotated[
 Objects = Annotated[
     int | None, Option(min=1, help="Only the suite's first N objects.", metavar="N", rich_help_panel=WHAT)
 ]
-Grasps = Annotated[
-    int | None, Option(min=1, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)
-]
-GraspType = Annotated[
-    str | None, Option("--type", help="Only grasps of this type.", metavar="T", rich_help_panel=WHAT)
-]
+Grasps = Annotated[int | None, Option(min=1, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)]
+GraspType = Annotated[str | None, Option("--type", help="Only grasps of this type.", metavar="T", rich_help_panel=WHAT)]
 Settings = Annotated[
     list[str] | None,
     Option("--set", help="Setting of the generator; repeatable.", metavar="KEY=VALUE", rich_help_panel=WHAT),
@@ -34,24 +30,16 @@ Noise = Annotated[
     str | None,
     Option(help="Noise on the wrist's pose, for example 5mm,5deg.", metavar="NOISE", rich_help_panel=WHAT),
 ]
-Seed = Annotated[
-    int | None, Option(min=0, max=2**31 - 1, help="Another seed than the suite's.", rich_help_panel=WHAT)
-]
+Seed = Annotated[int | None, Option(min=0, max=2**31 - 1, help="Another seed than the suite's.", rich_help_panel=WHAT)]
 NoReferences = Annotated[
     bool, Option("--no-references", help="Leave out the suite's ceiling and floors.", rich_help_panel=WHAT)
 ]
-Friction = Annotated[
-    float | None, Option(help="Coulomb coefficient between hand and object.", rich_help_panel=PHYSICS)
-]
+Friction = Annotated[float | None, Option(help="Coulomb coefficient between hand and object.", rich_help_panel=PHYSICS)]
 Density = Annotated[float | None, Option(help="Object density, kg/m³.", rich_help_panel=PHYSICS)]
-Mass = Annotated[
-    float | None, Option(help="Object mass, kg, in place of a density.", rich_help_panel=PHYSICS)
-]
+Mass = Annotated[float | None, Option(help="Object mass, kg, in place of a density.", rich_help_panel=PHYSICS)]
 PhysicsItems = Annotated[
     list[str] | None,
-    Option(
-        "--physics", help="Any physical setting; repeatable.", metavar="KEY=VALUE", rich_help_panel=PHYSICS
-    ),
+    Option("--physics", help="Any physical setting; repeatable.", metavar="KEY=VALUE", rich_help_panel=PHYSICS),
 ]
 MeshFile = Annotated[
     Path | None,
@@ -66,15 +54,11 @@ MeshUp = Annotated[
 ]
 Decompose = Annotated[
     str | None,
-    Option(
-        help="Into convex pieces: auto, coacd or hull; default auto.", metavar="HOW", rich_help_panel=MESH
-    ),
+    Option(help="Into convex pieces: auto, coacd or hull; default auto.", metavar="HOW", rich_help_panel=MESH),
 ]
 Timeout = Annotated[float, Option(min=0.1, help="Seconds a trial may take.", rich_help_panel=HOW)]
 Out = Annotated[
     Path | None,
     Option(help="Folder for the run folders; default runs/<suite>.", metavar="DIR", rich_help_panel=HOW),
 ]
-Fresh = Annotated[
-    bool, Option("--fresh", help="Discard what this command has stored before.", rich_help_panel=HOW)
-]
+Fresh = Annotated[bool, Option("--fresh", help="Discard what this command has stored before.", rich_help_panel=HOW)]

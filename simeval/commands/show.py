@@ -17,14 +17,10 @@ GROUPS = ("type", "object")
 
 
 def table(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Run folders, or folders with some below them.", metavar="RUN...")
-    ],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or folders with some below them.", metavar="RUN...")],
     format: Annotated[
         str | None,
-        typer.Option(
-            "--format", "-f", help="md, csv, json or latex; default: as the terminal needs it, else md."
-        ),
+        typer.Option("--format", "-f", help="md, csv, json or latex; default: as the terminal needs it, else md."),
     ] = None,
     by: Annotated[
         str | None, typer.Option("--by", help="One line per type or per object.", metavar="type|object")

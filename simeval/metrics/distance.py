@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from simeval.grasp import Array
 from simeval.objects.model import Mesh, ObjectModel
 
+SEAM = 5e-6
+"""Distance [m] by which each piece is widened when asked whether it holds a point: pieces cut from one solid meet with
+rounding errors of micrometres between them, and a point in such a gap is inside."""
+
 
 class ObjectDistance:
     """Exact signed distance to an object's outer surface, negative inside.
@@ -23,7 +27,9 @@ class ObjectDistance:
         self._faces = model.surface.faces.astype(np.int64)
         self._tree = igl.AABB()
         self._tree.init(self._vertices, self._faces)
-        self._pieces = [(p.vertices.min(axis=0), p.vertices.max(axis=0), *_planes(p)) for p in model.pieces]
+        self._pieces = [
+            (p.vertices.min(axis=0) - SEAM, p.vertices.max(axis=0) + SEAM, *_planes(p)) for p in model.pieces
+        ]
         self.lower = self._vertices.min(axis=0)  # (3,) m
         self.upper = self._vertices.max(axis=0)
 
@@ -41,7 +47,7 @@ class ObjectDistance:
     def inside(self, points: Array) -> NDArray[np.bool_]:
         """Whether each of points (P, 3) lies in a convex piece (P,)."""
         inside = np.zeros(len(points), dtype=bool)
-        candidates = np.flatnonzero(((points > self.lower) & (points < self.upper)).all(axis=1))
+        candidates = np.flatnonzero(((points > self.lower - SEAM) & (points < self.upper + SEAM)).all(axis=1))
         for low, high, normals, offsets in self._pieces:
             if not len(candidates):
                 break
@@ -67,4 +73,4 @@ def _planes(piece: Mesh) -> tuple[Array, Array]:
     length = np.linalg.norm(normals, axis=1)
     solid = length > 1e-14
     normals = normals[solid] / length[solid, None]
-    return normals, np.einsum("ij,ij->i", normals, a[solid]) + 1e-9
+    return normals, np.einsum("ij,ij->i", normals, a[solid]) + SEAM

@@ -13,7 +13,7 @@ from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
 from simeval.physics.closing import Plan, make_plan
-from simeval.physics.protocols import Unstable, Verdict, Watch, lift, six_direction
+from simeval.physics.protocols import UnstableError, Verdict, Watch, lift, six_direction
 from simeval.physics.settings import Physics
 from simeval.physics.world import State, World
 from simeval.records import Outcome, Trial, TrialRecord
@@ -84,7 +84,7 @@ def _run(trial: Trial, model: ObjectModel, physics: Physics, watch: Watch | None
     world = World(model, physics, rotation, translation, targets.start)
     try:
         verdict = PROTOCOLS[trial.condition.protocol](world, targets, model, watch)
-    except Unstable as error:
+    except UnstableError as error:
         return replace(record, outcome=str(Outcome.UNSTABLE), reason=str(error), steps=world.steps)
     return _complete(record, verdict, world, model, rotation, translation)
 

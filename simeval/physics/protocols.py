@@ -41,7 +41,7 @@ class Verdict:
     held: tuple[State, Array] | None = None  # object pose and joints when the squeeze was complete
 
 
-class Unstable(Exception):
+class UnstableError(Exception):
     """The simulation left the range in which it means anything."""
 
 
@@ -50,13 +50,13 @@ Watch = Callable[[World], None]
 
 
 def checked_state(world: World) -> State:
-    """Object pose; raises Unstable on NaN, > 20 m/s or > 1 m from where it started."""
+    """Object pose; raises UnstableError on NaN, > 20 m/s or > 1 m from where it started."""
     state = world.state()
     speed = world.speed()
     if not (np.isfinite(state.position).all() and math.isfinite(speed)):
-        raise Unstable("object pose is NaN")
+        raise UnstableError("object pose is NaN")
     if speed > 20 or np.abs(state.position).max() > 1.5:
-        raise Unstable(f"object at {speed:.1f} m/s, {np.linalg.norm(state.position):.2f} m from its frame")
+        raise UnstableError(f"object at {speed:.1f} m/s, {np.linalg.norm(state.position):.2f} m from its frame")
     return state
 
 

@@ -26,16 +26,19 @@ STAND_CORNERS = [
 
 @contextlib.contextmanager
 def quiet_c_output() -> Iterator[None]:
-    """Keep what Bullet's C code prints (it goes around sys.stdout) out of the user's terminal."""
+    """Keep what Bullet's C code prints (it goes around sys.stdout and sys.stderr) out of the user's terminal."""
     sys.stdout.flush()
-    saved = os.dup(1)
+    sys.stderr.flush()
+    saved = [os.dup(fd) for fd in (1, 2)]
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 1)
+    for fd in (1, 2):
+        os.dup2(null, fd)
     try:
         yield
     finally:
-        os.dup2(saved, 1)
-        os.close(saved)
+        for fd, old in zip((1, 2), saved, strict=True):
+            os.dup2(old, fd)
+            os.close(old)
         os.close(null)
 
 

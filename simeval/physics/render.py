@@ -1,0 +1,91 @@
+"""Pictures of a trial, by PyBullet's software renderer: no screen needed."""
+
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simeval.grasp import Array
+from simeval.hand import urdf_path
+from simeval.objects.model import Mesh, ObjectModel
+from simeval.physics.collision import prepare
+from simeval.physics.execute import execute
+from simeval.physics.settings import Physics
+from simeval.physics.world import State, World, bullet, quaternion
+from simeval.records import Trial
+
+OBJECT_COLOR = (0.36, 0.62, 0.66, 1.0)
+
+
+class Frame(NamedTuple):
+    """What is to be seen at one moment."""
+
+    object: State
+    joints: Array  # (22,) rad
+
+
+def render_trial(trial: Trial, model: ObjectModel, physics: Physics, path: Path, frames: int = 4) -> None:
+    """Run a trial again and write a strip of pictures of it, from the start to the end, as PNG."""
+    import matplotlib.image
+
+    seen: list[Frame] = []
+
+    def watch(world: World) -> None:
+        seen.append(Frame(world.state(), world.joints()))
+
+    execute(trial, model, physics, watch)
+    if trial.grasp is None or not seen:
+        raise ValueError("nothing moved in this trial: it ended before its simulation began")
+    chosen = [seen[i] for i in np.linspace(0, len(seen) - 1, frames).round().astype(int)]
+    grasp = trial.grasp
+    strip = [draw(model, grasp.rotation[0], grasp.translation[0], frame) for frame in chosen]
+    matplotlib.image.imsave(path, np.concatenate(strip, axis=1))
+
+
+def draw(
+    model: ObjectModel, rotation: Array, translation: Array, frame: Frame, size: int = 480, azimuth: float = 35.0
+) -> NDArray[np.uint8]:
+    """Picture (size, size, 3) of a hand at a palm pose in the world and an object; `azimuth` [deg] about up."""
+    p = bullet()
+    p.resetSimulation()
+    hand = p.loadURDF(str(urdf_path()), translation.tolist(), quaternion(rotation).tolist(), useFixedBase=True)
+    for i, angle in enumerate(frame.joints.tolist()):
+        p.resetJointState(hand, i, angle)
+    with NamedTemporaryFile("w", suffix=".obj", prefix="simeval-") as file:
+        file.write(_obj(model.surface))
+        file.flush()
+        shape = p.createVisualShape(p.GEOM_MESH, fileName=file.name, rgbaColor=OBJECT_COLOR)
+        ready = prepare(model)
+        p.createMultiBody(
+            0, -1, shape, frame.object.position.tolist(), frame.object.quaternion.tolist(),
+            baseInertialFramePosition=ready.center_of_mass.tolist(),
+            baseInertialFrameOrientation=quaternion(ready.principal_rotation).tolist(),
+        )  # fmt: skip
+    view, projection = _camera(model, translation, azimuth)
+    image = p.getCameraImage(
+        size, size, view, projection, renderer=p.ER_TINY_RENDERER, shadow=0,
+        lightDirection=(model.up + [0.6, -0.4, 0.2]).tolist(), lightAmbientCoeff=0.65, lightDiffuseCoeff=0.5,
+    )[2]
+    return np.reshape(np.asarray(image, dtype=np.uint8), (size, size, 4))[:, :, :3]
+
+
+def _camera(model: ObjectModel, palm: Array, azimuth: float) -> tuple[list[float], list[float]]:
+    p = bullet()
+    up = model.up
+    side = np.eye(3)[int(np.argmin(np.abs(up)))]
+    side = np.cross(up, side) / np.linalg.norm(np.cross(up, side))
+    angle = np.radians(azimuth)
+    direction = np.cos(angle) * side + np.sin(angle) * np.cross(up, side) + 0.45 * up
+    target = (model.center_of_mass + palm) / 2
+    reach = np.linalg.norm(model.center_of_mass - palm) + np.ptp(model.surface.vertices, axis=0).max()
+    eye = target + direction / np.linalg.norm(direction) * (0.25 + 1.1 * reach)
+    view = p.computeViewMatrix(eye.tolist(), target.tolist(), up.tolist())
+    return view, p.computeProjectionMatrixFOV(40, 1, 0.02, 5)
+
+
+def _obj(mesh: Mesh) -> str:
+    lines = ["v {:.7f} {:.7f} {:.7f}".format(*v) for v in mesh.vertices]
+    lines += ["f {} {} {}".format(*(f + 1)) for f in mesh.faces]
+    return "\n".join(lines) + "\n"
