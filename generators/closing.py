@@ -230,9 +230,7 @@ def _ancestors(hand: HandModel) -> NDArray[np.bool_]:
     return moved
 
 
-def _lever(
-    hand: HandModel, moved_by: NDArray[np.bool_], joint: int, links: NDArray[np.intp], centers: Array
-) -> Array:
+def _lever(hand: HandModel, moved_by: NDArray[np.bool_], joint: int, links: NDArray[np.intp], centers: Array) -> Array:
     """Longest distance (S,) between a joint's origin and each sphere it moves: the chain stretched out."""
     length = np.zeros(len(hand.link_names))
     for link in range(joint + 2, len(length)):

@@ -59,9 +59,7 @@ class Preshape:
         else:
             drawn = rng.choice(list(GRASP_TYPES), size=request.count)
             kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
-        found = [
-            self._best(model, grasp_type(name), count, rng) for name, count in kinds.items() if count
-        ]
+        found = [self._best(model, grasp_type(name), count, rng) for name, count in kinds.items() if count]
         if not found:
             return GraspBatch.empty()
         grasps = GraspBatch.concatenate(found)

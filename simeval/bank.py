@@ -97,9 +97,7 @@ class GraspBank:
         return self.grasps[self.rows(code, scale, grasp_type)]
 
 
-def load_bank(
-    bank: str | Path = "", data: Path | None = None, codes: Collection[str] | None = None
-) -> GraspBank:
+def load_bank(bank: str | Path = "", data: Path | None = None, codes: Collection[str] | None = None) -> GraspBank:
     """Read a bank, by name or path; "" is the embedded one. `codes` limits it to some objects.
 
     Args:
@@ -122,8 +120,8 @@ def load_bank(
     if path.suffix == ".parquet":
         whole = _read_parquet(path, path.stat().st_mtime_ns)
         return whole if wanted is None else _select(whole, np.flatnonzero(np.isin(whole.codes, list(wanted))))
-    have = [p for p in _grasp_files(path) if wanted is None or p.stem in wanted]
-    return _from_sets((read_grasps(p) for p in have), str(path))
+    kept = [p for p in _grasp_files(path) if wanted is None or p.stem in wanted]
+    return _from_sets((read_grasps(p) for p in kept), str(path))
 
 
 @lru_cache(maxsize=8)
@@ -192,9 +190,7 @@ def write_bank(
 def shape_of(model: ObjectModel) -> ObjectShape:
     """Return what retrieval compares of an object."""
     vertices = model.surface.vertices
-    return ObjectShape(
-        vertices.min(axis=0), vertices.max(axis=0), model.center_of_mass, model.volume, model.up
-    )
+    return ObjectShape(vertices.min(axis=0), vertices.max(axis=0), model.center_of_mass, model.volume, model.up)
 
 
 def _path(name: str, data: Path | None) -> Path:

@@ -286,8 +286,9 @@ class _Parts:
             {"object": key[0], "scale": key[1], "type": kind, "grasp": vector} for kind, vector in entry["grasps"]
         ]
         if entry["shape"] is not None:
-            arrays = {n: v if n == "volume" else np.array(v) for n, v in entry["shape"].items()}
-            self._shapes[key] = ObjectShape(**arrays)
+            shape = entry["shape"]
+            low, high, center, up = (np.array(shape[name]) for name in ("low", "high", "center", "up"))
+            self._shapes[key] = ObjectShape(low, high, center, shape["volume"], up)
 
 
 def _name(key: tuple[str, float]) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -79,7 +80,8 @@ class GraspBatch:
         """Return the chosen grasps; an integer gives a batch of one."""
         keep = slice(index, index + 1 or None) if isinstance(index, int) else index
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: None if v is None else v[keep] for name, v in values.items()})
+        kept: dict[str, Any] = {name: None if v is None else v[keep] for name, v in values.items()}
+        return replace(self, **kept)
 
     def __iter__(self) -> Iterator["GraspBatch"]:
         return (self[i] for i in range(len(self)))
@@ -99,7 +101,7 @@ class GraspBatch:
         if not batches:
             return GraspBatch.empty()
         columns = {f.name: [getattr(b, f.name) for b in batches] for f in fields(GraspBatch)}
-        joined = {name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
+        joined: dict[str, Any] = {name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
         return replace(batches[0], **joined)
 
     def to_vectors(self) -> Array:

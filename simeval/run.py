@@ -159,23 +159,26 @@ def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:
         RunInterrupted: Ctrl-C.
     """
     with RunStore.open(planned.folder, planned.manifest) as store:
-        broken = 0
         try:
-            while True:
-                before = len(store.done_ids())
-                try:
-                    _run_missing(planned, store, progress)
-                    break
-                except RuntimeError as error:
-                    if "Pool" not in str(error):
-                        raise
-                    broken = 1 if len(store.done_ids()) > before else broken + 1
-                    if broken == POOL_TRIES:
-                        raise DataError(f"{planned.folder}: {POOL_BROKE} {POOL_TRIES} times in a row") from error
-                    log.warning("%s (%s); starting others", POOL_BROKE, error)
+            _run_all(planned, store, progress)
         except KeyboardInterrupt:
             raise RunInterrupted(planned.folder, len(store.done_ids()), planned.total) from None
     return planned.folder
+
+
+def _run_all(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:
+    """Run what is missing, with another pool of workers where one breaks down."""
+    broken = 0
+    while broken < POOL_TRIES:
+        before = len(store.done_ids())
+        try:
+            return _run_missing(planned, store, progress)
+        except RuntimeError as error:
+            if "Pool" not in str(error):  # pebble's only name for it
+                raise
+            log.warning("%s (%s); starting another", POOL_BROKE, error)
+            broken = 0 if len(store.done_ids()) > before else broken + 1
+    raise DataError(f"{planned.folder}: {POOL_BROKE} {POOL_TRIES} times in a row. The same command resumes the run.")
 
 
 def _run_missing(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:

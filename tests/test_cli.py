@@ -28,7 +28,8 @@ protocols = ["lift"]
 references = ["fingerprinted"]
 requests = [["{OBJECT}", 1.0, "", 3], ["{OBJECT}", 0.9, "hook", 3]]
 """
-QUICK = ("--physics", "iterations=10", "--workers", "0")
+BUILD = ["dataset", "build", "--out"]
+QUICK = ("--physics", "iterations=10", "--physics", "timestep=0.01", "--workers", "0")
 
 
 @pytest.fixture(autouse=True)
@@ -93,7 +94,7 @@ def test_options_of_run_reach_the_run() -> None:
     assert (m["seed"], m["protocols"]) == (7, ["six-direction-first"])
     assert (m["volatile"]["timeout"], m["volatile"]["workers"]) == (9.0, 0)
     assert [(r.grasp_type, r.index, r.seed) for r in stored.records] == [("hook", 0, 7), ("hook", 1, 7)]
-    assert stored.records[0].physics == Physics(friction=0.6, mass_kg=0.1, iterations=10).digest
+    assert stored.records[0].physics == Physics(friction=0.6, mass_kg=0.1, iterations=10, timestep=0.01).digest
 
 
 @pytest.mark.parametrize(
@@ -164,6 +165,18 @@ def test_options_of_run_reach_the_run() -> None:
         (["objects", "--scale", "1"], "--scale goes with --code"),
         (["objects", "--code", "a", "--split", "test"], "--code shows one object"),
         (["objects", "--code", OBJECT, "--scale", "-1"], "scale"),
+        (["dataset", "build"], "--out"),
+        ([*BUILD, "bank.csv"], "ends in .parquet"),
+        ([*BUILD, "nowhere/b.parquet"], "there is no folder"),
+        ([*BUILD, "b.parquet", "--objects", "0"], "expected 1 to 884"),
+        ([*BUILD, "b.parquet", "--objects", "ycb"], "unknown object source 'ycb'"),
+        ([*BUILD, "b.parquet", "--objects", "embedded/train"], "no splits"),
+        ([*BUILD, "b.parquet", "--objects", "dexgraspnet/train"], "--data DIR"),
+        ([*BUILD, "b.parquet", "--types", "hook,pinch"], "unknown grasp type 'pinch'"),
+        ([*BUILD, "b.parquet", "-g", "stedy"], "Did you mean 'steady'?"),
+        ([*BUILD, "b.parquet", "-g", "steady", "--set", "sprad=1"], "Did you mean 'spread'?"),
+        ([*BUILD, "b.parquet", "--per-object", "0"], "--per-object"),
+        ([*BUILD, "b.parquet", "-g", "failing", "--set", "how=none", "-j", "0", "--objects", "1"], "was lifted"),
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -301,6 +314,35 @@ def test_doctor_finds_what_is_broken(capfd: pytest.CaptureFixture[str]) -> None:
     assert f"one trial: {OBJECT}, lift: " in out
 
 
+def test_dataset_build_writes_a_bank(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from simeval.bank import load_bank
+    from simeval.commands import dataset
+
+    monkeypatch.setattr(dataset, "choose_objects", lambda *_: [(OBJECT, 1.0), (OBJECT, 1.05)])
+    monkeypatch.setattr(sys, "argv", ["x/simeval", "dataset", "build", "--out", "/tmp/a b/c.parquet"])
+    what = ("--types", "cylindrical, tip", "--per-object", 1, "--seed", 3, "-g", "steady", "--set", "spread=0")
+    assert simeval(*BUILD, "bank.parquet", *what, "-j", 0) == 0
+    out, err = capfd.readouterr()
+    assert "grasps of 2 of 2 objects" in out
+    assert "bank: bank.parquet" in err
+    bank = load_bank("bank.parquet")
+    assert bank.counts() == {(OBJECT, 1.0, "cylindrical"): 1, (OBJECT, 1.05, "tip"): 1}
+    assert bank.meta["command"] == "simeval dataset build --out c.parquet"
+    assert (bank.meta["seed"], bank.meta["settings"]) == (3, {"spread": "0"})
+
+
+def test_objects_for_a_bank() -> None:
+    from simeval.commands.dataset import choose_objects
+    from simeval.objects import ObjectLibrary
+
+    library = ObjectLibrary()
+    assert len(choose_objects(library, "embedded", [])) == 884
+    some = choose_objects(library, "40", [0.9, 1.1])
+    assert len(set(some)) == 80
+    assert {s for _, s in some} == {0.9, 1.1}
+    assert len({code.rpartition("-")[0] for code, _ in some}) > 10
+
+
 def test_starting_imports_nothing_heavy() -> None:
     code = (
         "import sys, simeval.cli; "
@@ -339,7 +381,7 @@ def stored(folder: Path) -> int:
 
 def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> None:
     arguments = ["run", "-g", "steady", "--suite", "tiny.toml", "--no-references", "--set", "wait=0.2"]
-    arguments += ["--physics", "iterations=10"]
+    arguments += ["--physics", "iterations=10", "--physics", "timestep=0.01"]
     command = [sys.executable, str(FAKES), *arguments, "-j", "2", "--out"]
 
     def start() -> "subprocess.Popen[str]":

@@ -39,9 +39,7 @@ def body() -> Iterator[tuple[int, int]]:
 
 
 def matrices(wxyz: Any) -> Any:
-    return (
-        Rotation.from_quat(wxyz.reshape(-1, 4), scalar_first=True).as_matrix().reshape(*wxyz.shape[:-1], 3, 3)
-    )
+    return Rotation.from_quat(wxyz.reshape(-1, 4), scalar_first=True).as_matrix().reshape(*wxyz.shape[:-1], 3, 3)
 
 
 @pytest.mark.parametrize("kind", ["numpy", "torch"])
@@ -56,18 +54,14 @@ def test_forward_kinematics_equals_mujoco(hand: HandModel, parity: dict[str, Any
     np.testing.assert_array_equal(translation[:, 0], 0)
 
 
-def test_forward_kinematics_equals_pybullet(
-    hand: HandModel, body: tuple[int, int], parity: dict[str, Any]
-) -> None:
+def test_forward_kinematics_equals_pybullet(hand: HandModel, body: tuple[int, int], parity: dict[str, Any]) -> None:
     client, hand_id = body
     joints = parity["joints"][:50].astype(float)
     rotation, translation = hand.link_transforms(joints)
     for i, q in enumerate(joints):
         for k, angle in enumerate(q):
             pybullet.resetJointState(hand_id, k, angle, physicsClientId=client)
-        states = pybullet.getLinkStates(
-            hand_id, range(22), computeForwardKinematics=1, physicsClientId=client
-        )
+        states = pybullet.getLinkStates(hand_id, range(22), computeForwardKinematics=1, physicsClientId=client)
         frames = Rotation.from_quat([state[5] for state in states]).as_matrix()
         np.testing.assert_allclose([s[4] for s in states], translation[i, 1:], atol=TOLERANCE, rtol=0)
         np.testing.assert_allclose(frames, rotation[i, 1:], atol=TOLERANCE, rtol=0)
@@ -106,9 +100,7 @@ def test_primitives_equal_the_mjcf(hand: HandModel, parity: dict[str, Any]) -> N
         expected = [0, 0, size[1]] if primitive.kind == "capsule" else size
         np.testing.assert_allclose(primitive.half_sizes, expected, atol=1e-12)
         assert primitive.radius == pytest.approx(size[0] if primitive.kind == "capsule" else 0, abs=1e-12)
-        assert primitive.half_length == pytest.approx(
-            size[1] if primitive.kind == "capsule" else 0, abs=1e-12
-        )
+        assert primitive.half_length == pytest.approx(size[1] if primitive.kind == "capsule" else 0, abs=1e-12)
         np.testing.assert_allclose(primitive.translation, parity["geom_position"][i], atol=1e-12)
         np.testing.assert_allclose(primitive.rotation, rotations[i], atol=1e-12)
 
@@ -145,9 +137,7 @@ def test_base_pose_is_the_palm_frame_and_loading_is_silent(capfd: pytest.Capture
     capfd.readouterr()
     flags = pybullet.URDF_USE_INERTIA_FROM_FILE
     pose = ([0.1, 0.2, 0.3], [0.5, 0.5, 0.5, 0.5])
-    hand_id = pybullet.loadURDF(
-        str(urdf_path()), *pose, useFixedBase=True, flags=flags, physicsClientId=client
-    )
+    hand_id = pybullet.loadURDF(str(urdf_path()), *pose, useFixedBase=True, flags=flags, physicsClientId=client)
     output = capfd.readouterr()
     assert output.out + output.err == ""
     position, orientation = pybullet.getBasePositionAndOrientation(hand_id, physicsClientId=client)
@@ -228,9 +218,7 @@ def test_flexion_closes_towards_minus_y(hand: HandModel) -> None:
 
 
 def test_clip(hand: HandModel) -> None:
-    joints = np.stack(
-        [hand.lower - 0.2, hand.upper + 0.3, (hand.lower + hand.upper) / 2, np.full(22, np.nan)]
-    )
+    joints = np.stack([hand.lower - 0.2, hand.upper + 0.3, (hand.lower + hand.upper) / 2, np.full(22, np.nan)])
     clipped, excess = hand.clip(joints)
     np.testing.assert_array_equal(clipped[:3], [hand.lower, hand.upper, joints[2]])
     np.testing.assert_allclose(excess[:3], np.repeat([[0.2], [0.3], [0.0]], 22, axis=1), atol=1e-12)

@@ -220,17 +220,12 @@ def test_same_bits_in_another_process() -> None:
         "print(hashlib.sha256(m.surface.vertices.tobytes() + m.surface.faces.tobytes() + m.inertia.tobytes())"
         ".hexdigest(), m.digest)"
     )
-    runs = [
-        subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-        for _ in "ab"
-    ]
+    runs = [subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True) for _ in "ab"]
     assert runs[0].stdout == runs[1].stdout != ""
 
 
 def test_importing_objects_is_light() -> None:
-    script = (
-        "import sys, simeval.objects\nprint({'scipy', 'trimesh', 'manifold3d', 'torch'} & set(sys.modules))"
-    )
+    script = "import sys, simeval.objects\nprint({'scipy', 'trimesh', 'manifold3d', 'torch'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "set()\n"
 
 

@@ -20,18 +20,14 @@ from simeval.objects import (
 from simeval.objects.shapes import box
 
 CODE = "core-mug-8570d9a8d24cb0acbebd3c0c0c70fb03"
-HEADER = (
-    "code,split,category,seen_category,up,pieces,vertices,volume,min_extent,mid_extent,max_extent,scales\n"
-)
+HEADER = "code,split,category,seen_category,up,pieces,vertices,volume,min_extent,mid_extent,max_extent,scales\n"
 
 
 @pytest.fixture(scope="module")
 def data() -> DexGraspNetData:
     folder = os.environ.get("SIMEVAL_DATA")
     if not folder:
-        pytest.skip(
-            "SIMEVAL_DATA is unset: set it to the folder that has dexgraspnet/ to test with real data"
-        )
+        pytest.skip("SIMEVAL_DATA is unset: set it to the folder that has dexgraspnet/ to test with real data")
     return DexGraspNetData(folder)
 
 
@@ -79,9 +75,7 @@ def test_layout_without_table(small: Path) -> None:
 
 
 def test_table(small: Path) -> None:
-    (small / "objects.csv").write_text(
-        HEADER + "core-thing-1,val,thing,True,0 0 2,2,16,0.56,0.6,0.6,1.8,0.06 0.10\n"
-    )
+    (small / "objects.csv").write_text(HEADER + "core-thing-1,val,thing,True,0 0 2,2,16,0.56,0.6,0.6,1.8,0.06 0.10\n")
     data = DexGraspNetData(small)
     assert data.codes() == data.codes("val") == ("core-thing-1",)
     assert data.row("core-thing-1").scales == (0.06, 0.10)
@@ -102,14 +96,10 @@ def test_grasp_files_round_trip(small: Path) -> None:
     assert len(got.at(0.12)) == 0
     write_grasps(small / "none.npy", 0.1, GraspBatch.empty())
     assert len(read_grasps(small / "none.npy")) == 0
-    original = np.load(
-        small / "dataset/core-thing-1.npy", allow_pickle=True
-    )  # as DexGraspNet's own code reads it
+    original = np.load(small / "dataset/core-thing-1.npy", allow_pickle=True)  # as DexGraspNet's own code reads it
     assert original.shape == (5,)
     assert len(original[0]["qpos"]) == 28
-    assert (
-        b"numpy.core.multiarray" in (small / "dataset/core-thing-1.npy").read_bytes()
-    )  # NumPy 1 knows this name
+    assert b"numpy.core.multiarray" in (small / "dataset/core-thing-1.npy").read_bytes()  # NumPy 1 knows this name
 
 
 @pytest.mark.parametrize(

@@ -102,9 +102,7 @@ def test_no_code_runs(name: str, wrapped: str, tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize(
-    "name", ["os.system", "exec", "getattr", "runstring", "nested", "INST", "OBJ", "open"]
-)
+@pytest.mark.parametrize("name", ["os.system", "exec", "getattr", "runstring", "nested", "INST", "OBJ", "open"])
 def test_payloads_are_real(name: str, tmp_path: Path) -> None:
     # what the tests above refuse does run in Python's own unpickler, or they would prove nothing
     marker = tmp_path / "ran"
@@ -162,9 +160,7 @@ def test_data_comes_through(protocol: int) -> None:
 def test_arrays_come_through(array: np.ndarray) -> None:
     stream = io.BytesIO()
     np.save(stream, array, allow_pickle=True)
-    assert np.array_equal(
-        parse_npy(stream.getvalue(), "x"), array.tolist() if array.dtype == object else array
-    )
+    assert np.array_equal(parse_npy(stream.getvalue(), "x"), array.tolist() if array.dtype == object else array)
     if array.dtype != object and array.size:
         for protocol in (0, 2, 4):
             assert np.array_equal(load_pickle(pickle.dumps(array, protocol), "x"), array)

@@ -36,9 +36,7 @@ def manifest(generator: str, **changes: Any) -> dict[str, Any]:
     } | changes  # fmt: skip
 
 
-def run(
-    generator: str, held: int = 80, protocols: Sequence[str] = ("lift", "six-direction"), **changes: Any
-) -> Run:
+def run(generator: str, held: int = 80, protocols: Sequence[str] = ("lift", "six-direction"), **changes: Any) -> Run:
     """100 trials a protocol, of which the first `held` hold."""
     records = []
     for protocol in protocols:
@@ -83,8 +81,7 @@ def test_success_has_the_clustered_interval() -> None:
 def test_every_requested_trial_is_in_the_denominator(outcome: Outcome) -> None:
     bad = [trial("g", p, 0, i, outcome, cpu_s=NAN) for p in ("lift", "six-direction") for i in range(3)]
     good = [
-        trial("g", p, 1, 0, Outcome.LIFTED, penetration_mm=2.0, directions_held=6.0)
-        for p in ("lift", "six-direction")
+        trial("g", p, 1, 0, Outcome.LIFTED, penetration_mm=2.0, directions_held=6.0) for p in ("lift", "six-direction")
     ]
     rows = summarise([Run(manifest("g"), bad + good)])
     for metric in ("lift_success", "six_direction_success", "secure_success", "any_direction_success"):
@@ -156,9 +153,7 @@ def test_json_is_the_rows_with_null_for_nan() -> None:
     assert [list(row) for row in found] == [
         ["generator", "suite", "protocol", "group", "metric", "value", "low", "high", "n"]
     ] * len(rows)
-    expected = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(r).items()} for r in rows
-    ]
+    expected = [{k: None if isinstance(v, float) and math.isnan(v) else v for k, v in asdict(r).items()} for r in rows]
     assert found == expected
     assert any(row["value"] is None for row in found)
 

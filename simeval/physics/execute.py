@@ -21,6 +21,7 @@ from simeval.records import Outcome, Trial, TrialRecord
 ROTATION_TOLERANCE = 1e-3
 JOINT_EXCESS_LIMIT = 0.7  # rad; the worst of 1,141 released grasps exceeds a limit by 0.58
 START_PENETRATION_LIMIT = 10.0  # mm
+FARTHEST = 1e4  # m; beyond this a palm is a number gone wrong, and squares of it may overflow
 
 Protocol = Callable[[World, Plan, ObjectModel, Watch | None], Verdict]
 
@@ -121,6 +122,9 @@ def invalid(grasp: GraspBatch) -> str:
     values = [grasp.rotation, grasp.translation, grasp.joints, grasp.pregrasp, grasp.squeeze]
     if not all(np.isfinite(v).all() for v in values if v is not None):
         return "not finite"
+    away = float(np.abs(grasp.translation).max())
+    if away > FARTHEST:
+        return f"the palm is {away:.3g} m away"
     rotation = grasp.rotation[0]
     error = float(np.abs(rotation @ rotation.T - np.eye(3)).max())
     if error > ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
