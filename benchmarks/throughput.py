@@ -1,7 +1,7 @@
 """What a trial costs: `python -m simeval.benchmarks.throughput [--data DIR]`.
 
-Prints CPU-seconds a grasp for each protocol, trials a second with 1 and 2 workers, and, with `--memory N`, the memory of
-one process over N trials. With data: released DexGraspNet grasps; without: grasps of embedded objects.
+Prints CPU-seconds a grasp for each protocol, trials a second with 1 and 2 workers, and, with `--memory N`, the memory
+of one process over N trials. With data: released DexGraspNet grasps; without: grasps of embedded objects.
 """
 
 import argparse

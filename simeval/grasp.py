@@ -11,15 +11,13 @@ from simeval.errors import GraspError
 
 Array = NDArray[np.float64]
 
-JOINT_NAMES: tuple[str, ...] = tuple(
-    "FFJ3 FFJ2 FFJ1 FFJ0 MFJ3 MFJ2 MFJ1 MFJ0 RFJ3 RFJ2 RFJ1 RFJ0 "
-    "LFJ4 LFJ3 LFJ2 LFJ1 LFJ0 THJ4 THJ3 THJ2 THJ1 THJ0".split()
-)
+JOINT_NAMES: tuple[str, ...] = (
+    "FFJ3", "FFJ2", "FFJ1", "FFJ0", "MFJ3", "MFJ2", "MFJ1", "MFJ0", "RFJ3", "RFJ2", "RFJ1", "RFJ0",
+    "LFJ4", "LFJ3", "LFJ2", "LFJ1", "LFJ0", "THJ4", "THJ3", "THJ2", "THJ1", "THJ0",
+)  # fmt: skip
 """Joint order of DexGraspNet, which is also the depth-first order of the MJCF (facts: prefix `robot0:`)."""
 
-FLEXION_SIGN: Array = np.array(
-    [0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, -1], dtype=float
-)
+FLEXION_SIGN: Array = np.array([0, 1, 1, 1, 0, 1, 1, 1, 0, 1, 1, 1, 0, 0, 1, 1, 1, 0, 0, 0, 0, -1], dtype=float)
 """(22,) direction in which each joint closes the hand: MCP, PIP, DIP of the fingers close towards +, THJ0 towards −.
 
 Spread joints (J3), LFJ4 and the thumb's base joints neither open nor close the hand on their own.
@@ -101,7 +99,9 @@ class GraspBatch:
         if not batches:
             return GraspBatch.empty()
         columns = {f.name: [getattr(b, f.name) for b in batches] for f in fields(GraspBatch)}
-        joined: dict[str, Any] = {name: None if any(v is None for v in c) else np.concatenate(c) for name, c in columns.items()}
+        joined: dict[str, Any] = {
+            name: None if any(v is None for v in column) else np.concatenate(column) for name, column in columns.items()
+        }
         return replace(batches[0], **joined)
 
     def to_vectors(self) -> Array:

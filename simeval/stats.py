@@ -105,9 +105,7 @@ def rate(successes: ArrayLike, clusters: Sequence[Hashable], confidence: float =
     value = float(values.mean())
     low, high = _wilson_bounds(value, effective_size(values, codes), confidence)
     least = n / (1 + (_typical(np.bincount(codes).astype(float)) - 1) * PRIOR_CORRELATION)
-    low = min(
-        low, _wilson_bounds(1.0, least, confidence)[0]
-    )  # no result has better bounds than a perfect one
+    low = min(low, _wilson_bounds(1.0, least, confidence)[0])  # no result has better bounds than a perfect one
     high = max(high, _wilson_bounds(0.0, least, confidence)[1])
     return Estimate(value, low, high, n, "clustered-wilson")
 
@@ -289,9 +287,7 @@ def _quantile_of(statistic: Statistic) -> float | None:
     except ValueError:
         quantile = math.nan
     if not 0 <= quantile <= 1:
-        raise ValueError(
-            f"unknown statistic {statistic!r}: 'mean', a percentile such as 'p95', or a function"
-        )
+        raise ValueError(f"unknown statistic {statistic!r}: 'mean', a percentile such as 'p95', or a function")
     return quantile
 
 

@@ -97,9 +97,7 @@ class RunStore:
                 self._done.update(_read_part(part, ["trial_id"]).column("trial_id").to_pylist())
             self._pending, complete = _read_journal(self.path / "journal.jsonl")
             self._done.update(record.trial_id for record in self._pending)
-            self._journal = os.open(
-                self.path / "journal.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
-            )
+            self._journal = os.open(self.path / "journal.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._journal, complete)  # drop a line cut short, or the next would continue it
 
     def append(self, record: TrialRecord) -> None:
@@ -285,13 +283,10 @@ def _settle_manifest(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
         return wanted
     found = _read_manifest(path)
     before, now = _flatten(found), _flatten(wanted)
-    differing = [
-        key for key in {**before, **now} if before.get(key, "(not set)") != now.get(key, "(not set)")
-    ]
+    differing = [key for key in {**before, **now} if before.get(key, "(not set)") != now.get(key, "(not set)")]
     if differing:
         listing = "\n".join(
-            f"  {key}: {before.get(key, '(not set)')} there, {now.get(key, '(not set)')} now"
-            for key in differing
+            f"  {key}: {before.get(key, '(not set)')} there, {now.get(key, '(not set)')} now" for key in differing
         )
         raise SettingError(
             f"{path} holds a run with other settings:\n{listing}\n"
@@ -316,9 +311,7 @@ def _flatten(manifest: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
 def _read_manifest(path: Path) -> dict[str, Any]:
     file = path / "manifest.json"
     if not os.path.exists(file):
-        raise DataError(
-            f"{path} is not a run folder: it has no manifest.json. `simeval run --out {path} …` makes one."
-        )
+        raise DataError(f"{path} is not a run folder: it has no manifest.json. `simeval run --out {path} …` makes one.")
     with _clear_errors(file):
         text = file.read_bytes()
     try:
@@ -391,18 +384,14 @@ def _parse_line(file: Path, number: int, line: bytes) -> TrialRecord:
     try:
         row = json.loads(line)
     except ValueError as error:
-        raise DataError(
-            f"{file}, line {number}: not a JSON record ({error}). Remove the line to go on."
-        ) from None
+        raise DataError(f"{file}, line {number}: not a JSON record ({error}). Remove the line to go on.") from None
     if not isinstance(row, dict):
         raise DataError(f"{file}, line {number}: not a JSON record ({row!r}). Remove the line to go on.")
     if row.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
         raise _other_schema(f"{file}, line {number}", row["schema"])
     wrong = [name for name in {**_TYPES, **row} if name not in row or not _fits(_TYPES.get(name), row[name])]
     if wrong:
-        raise DataError(
-            f"{file}, line {number}: missing, unknown or ill-typed {', '.join(wrong)}. Remove the line."
-        )
+        raise DataError(f"{file}, line {number}: missing, unknown or ill-typed {', '.join(wrong)}. Remove the line.")
     return TrialRecord(**row)
 
 
@@ -430,10 +419,7 @@ def _schema() -> "pa.Schema":
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    columns = [
-        pa.field(name, kinds.get(kind, pa.list_(pa.float64())), nullable=False)
-        for name, kind in _TYPES.items()
-    ]
+    columns = [pa.field(name, kinds.get(kind, pa.list_(pa.float64())), nullable=False) for name, kind in _TYPES.items()]
     return pa.schema(columns, metadata={_SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
 
 
@@ -442,9 +428,7 @@ def _encode_part(records: Iterable[TrialRecord]) -> bytes:
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        pa.Table.from_pylist([asdict(r) for r in records], schema=_schema()), sink, write_page_checksum=True
-    )
+    pq.write_table(pa.Table.from_pylist([asdict(r) for r in records], schema=_schema()), sink, write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 

@@ -45,7 +45,7 @@ def test_capsule_lying_in_a_slab_reads_radius_minus_height(slab, depth_mm):
     """The middle finger's capsules lie along x after a quarter turn; only the highest-reaching radius counts."""
     turn = np.array([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # palm z -> object x, palm y stays, palm x -> -z
     hand = load_hand()
-    frames, origins = hand.primitive_transforms(np.zeros(JOINT_COUNT))
+    _, origins = hand.primitive_transforms(np.zeros(JOINT_COUNT))
     capsules = [k for k, s in enumerate(hand.primitives) if hand.link_names[s.link].startswith("ff")]
     # index finger: palm x = 0.033 is the lowest (object z = -x); lower the hand until its thickest link is in
     radius = max(hand.primitives[k].radius for k in capsules)
@@ -78,7 +78,7 @@ def test_primitive_distance_of_capsule_and_box_is_exact():
     np.testing.assert_allclose(primitive_distance(hand, capsule, tip), [0.01, -shape.radius, 0.0], atol=1e-12)
     block = next(k for k, s in enumerate(hand.primitives) if s.kind == "box")
     half = hand.primitives[block].half_sizes
-    points = np.array([half + [0.003, 0.004, 0.0], [0.0, 0.0, 0.0], half])
+    points = np.array([half + np.array([0.003, 0.004, 0.0]), [0.0, 0.0, 0.0], half])
     np.testing.assert_allclose(primitive_distance(hand, block, points), [0.005, -half.min(), 0.0], atol=1e-12)
 
 

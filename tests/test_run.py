@@ -271,21 +271,21 @@ def test_pose_noise_is_drawn_from_the_seed(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_costs_at_most_its_trial(tmp_path: Path) -> None:
-    slow = Physics(iterations=10, timestep=1 / 800)  # so that the worker is in the middle of a trial
-    asked = spec(tmp_path, suite=suite(3), workers=2, physics=slow)
+    slow = Physics(iterations=10, timestep=1 / 400)  # so that the worker is in the middle of a trial
+    asked = spec(tmp_path, suite=suite(2), workers=2, physics=slow)
     killed: list[int] = []
 
     def kill_one(done: int, total: int) -> None:
-        if done == 2 and not killed:
+        if done == 1 and not killed:
             victim = multiprocessing.active_children()[0].pid
             assert victim is not None
             killed.append(victim)
-            time.sleep(0.3)
+            time.sleep(0.1)
             os.kill(victim, signal.SIGKILL)
 
     records = read_run(execute_run(asked, kill_one)).records
     assert len(killed) == 1
-    assert len(records) == 6
+    assert len(records) == 4
     assert sum(r.outcome == Outcome.CRASHED for r in records) <= 1
     alone = read_run(execute_run(replace(asked, workers=0, out=tmp_path / "alone"))).records
     differing = [a for a, b in zip(records, alone, strict=True) if same_result(a, b)]

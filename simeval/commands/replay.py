@@ -49,11 +49,12 @@ def replay(
 
 
 def _draw(stored: "StoredTrial", image: Path) -> None:
+    from simeval.physics.render import render_trial
+
     try:
-        from simeval.physics.render import render_trial
-    except ImportError as error:
-        raise SettingError(f"--image needs pip install 'simeval[view]' ({error})") from None
-    render_trial(stored.trial, stored.model, stored.physics, image)
+        render_trial(stored.trial, stored.model, stored.physics, image)
+    except ValueError as error:
+        raise SettingError(f"no picture of trial {stored.record.trial_id}: {error}") from None
     show(f"picture: {image}")
 
 

@@ -66,7 +66,5 @@ def _random_folder() -> Path:
     spec = find_spec("pybullet_data")
     folder = Path(next(iter(spec.submodule_search_locations or [""]))) / "random_urdfs" if spec else None
     if folder is None or not folder.is_dir():
-        raise DataError(
-            "pybullet_data/random_urdfs is missing; install it with `pip install pybullet==3.2.7`"
-        )
+        raise DataError("pybullet_data/random_urdfs is missing; install it with `pip install pybullet==3.2.7`")
     return folder

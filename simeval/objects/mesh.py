@@ -128,17 +128,13 @@ def _read_mesh(path: Path, data: bytes) -> tuple[Array, NDArray[np.int64]]:
     except Exception as error:  # parsers of 6 formats: anything can come out of them
         # an ImportError is trimesh looking for a tool to guess the encoding of what it took for text
         detail = "" if isinstance(error, ImportError) else f" ({type(error).__name__}: {str(error)[:200]})"
-        raise DataError(
-            f"{path}: not a readable {kind} file: damaged, cut off or of another kind{detail}"
-        ) from None
+        raise DataError(f"{path}: not a readable {kind} file: damaged, cut off or of another kind{detail}") from None
     if vertices.size == 0 or faces.size == 0:
         raise DataError(f"{path}: has {len(vertices)} vertices and {len(faces)} faces, so no surface")
     return vertices, faces
 
 
-def _cached_pieces(
-    path: Path, data: bytes, vertices: Array, faces: NDArray[np.int64], timeout: float
-) -> list[Array]:
+def _cached_pieces(path: Path, data: bytes, vertices: Array, faces: NDArray[np.int64], timeout: float) -> list[Array]:
     try:
         tool = version("coacd")
     except PackageNotFoundError:
@@ -146,9 +142,7 @@ def _cached_pieces(
             f"{path}: is not convex, and splitting it needs CoACD: pip install 'simeval[mesh]'. "
             'Or take its convex hull: load_mesh_object(..., decompose="hull")'
         ) from None
-    digest = hashlib.sha256(
-        data + repr((path.suffix.lower(), tool, sorted(COACD.items()))).encode()
-    ).hexdigest()
+    digest = hashlib.sha256(data + repr((path.suffix.lower(), tool, sorted(COACD.items()))).encode()).hexdigest()
     file = cache_folder() / "convex" / f"{digest[:32]}.npz"
     if file.is_file():
         try:

@@ -35,9 +35,7 @@ def ring(profile: Profile, sides: int = 16) -> list[Array]:
     """Wedges around z whose cross-section is the hull of (radius, height) points: a tube, a wall, a torus."""
     angle = 2 * np.pi * np.arange(sides + 1) / sides
     section = np.array([(r, 0.0, z) for r, z in profile])
-    turned = [
-        np.stack([section[:, 0] * np.cos(a), section[:, 0] * np.sin(a), section[:, 2]], 1) for a in angle
-    ]
+    turned = [np.stack([section[:, 0] * np.cos(a), section[:, 0] * np.sin(a), section[:, 2]], 1) for a in angle]
     return [np.concatenate(pair) for pair in pairwise(turned)]
 
 
@@ -142,9 +140,7 @@ def hammer(length: float, diameter: float) -> list[Array]:
     r = diameter / 2
     grip = along_x(revolved([(r, -length / 2), (1.1 * r, 0), (0.8 * r, length / 2)], 16))
     head = revolved([(0.9 * r, -2.6 * r), (1.1 * r, -2.2 * r), (1.1 * r, 1.2 * r)], 16)
-    claw = np.concatenate(
-        [box((2 * r, 2 * r, 2), (0, 0, 1.2 * r)), box((0.4 * r, 1.6 * r, 2), (0, 0, 3.2 * r))]
-    )
+    claw = np.concatenate([box((2 * r, 2 * r, 2), (0, 0, 1.2 * r)), box((0.4 * r, 1.6 * r, 2), (0, 0, 3.2 * r))])
     return [grip, *(piece[:, [0, 2, 1]] * [1, -1, 1] + [length / 2, 0, 0] for piece in (head, claw))]
 
 

@@ -65,8 +65,15 @@ def draw(
         )  # fmt: skip
     view, projection = _camera(model, translation, azimuth)
     image = p.getCameraImage(
-        size, size, view, projection, renderer=p.ER_TINY_RENDERER, shadow=0,
-        lightDirection=(model.up + [0.6, -0.4, 0.2]).tolist(), lightAmbientCoeff=0.65, lightDiffuseCoeff=0.5,
+        size,
+        size,
+        view,
+        projection,
+        renderer=p.ER_TINY_RENDERER,
+        shadow=0,
+        lightDirection=(model.up + np.array([0.6, -0.4, 0.2])).tolist(),
+        lightAmbientCoeff=0.65,
+        lightDiffuseCoeff=0.5,
     )[2]
     return np.reshape(np.asarray(image, dtype=np.uint8), (size, size, 4))[:, :, :3]
 

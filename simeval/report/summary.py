@@ -124,9 +124,7 @@ def _metrics(records: Sequence[TrialRecord]) -> Iterable[tuple[str, str, Estimat
         yield "secure", "secure_success", rate(held, [lift.object_code for lift, _ in both])
 
 
-def _secure(
-    lifts: Iterable[TrialRecord], sixes: Iterable[TrialRecord]
-) -> list[tuple[TrialRecord, TrialRecord]]:
+def _secure(lifts: Iterable[TrialRecord], sixes: Iterable[TrialRecord]) -> list[tuple[TrialRecord, TrialRecord]]:
     """Pair the trials of the same request in both protocols; those that ran in one only are left out."""
     held = {_request(r): r for r in sixes}
     return [(r, held[_request(r)]) for r in lifts if _request(r) in held]
@@ -140,9 +138,7 @@ def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) 
     return rate([holds(r) for r in records], [r.object_code for r in records])
 
 
-def _mean(
-    records: Sequence[TrialRecord], number: Callable[[TrialRecord], float], statistic: str = "mean"
-) -> Estimate:
+def _mean(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float], statistic: str = "mean") -> Estimate:
     objects = [r.object_code for r in records]
     return clustered_bootstrap([float(number(r)) for r in records], objects, statistic=statistic)
 
@@ -191,9 +187,7 @@ def _tell_apart(entries: Sequence[_Entry]) -> list[_Entry]:
     """Add the settings that differ to the labels of entries that would else share one."""
     told = []
     for entry in entries:
-        rivals = [
-            _distinguishing(e.manifest) for e in entries if (e.label, e.suite) == (entry.label, entry.suite)
-        ]
+        rivals = [_distinguishing(e.manifest) for e in entries if (e.label, e.suite) == (entry.label, entry.suite)]
         own = _distinguishing(entry.manifest)
         keys = sorted({key for flat in rivals for key in flat})
         differing = [key for key in keys if len({flat.get(key) for flat in rivals}) > 1]

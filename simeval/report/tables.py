@@ -145,9 +145,7 @@ def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str
         if short:
             columns.append((metric, protocol, _TERMINAL_HEADERS.get(title, title)))
         else:
-            columns.append(
-                (metric, protocol, f"{title} ({protocol})" if len(protocols[metric]) > 1 else title)
-            )
+            columns.append((metric, protocol, f"{title} ({protocol})" if len(protocols[metric]) > 1 else title))
     hidden: tuple[str, ...] = ()
     if short:
         hidden = _NOT_IN_TERMINAL + (_NOT_IN_GROUPED_TERMINAL if any(r.group != ALL for r in rows) else ())
@@ -252,9 +250,7 @@ def _latex(grids: Sequence[_Grid], caption: str) -> str:
         columns = "l" * grid.names + "r" * (len(grid.headers) - grid.names)
         body = [line(grid.headers), r"\midrule", *(line(cells) for cells in grid.lines)]
         tabulars.append(
-            "\n".join(
-                [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
-            )
+            "\n".join([f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
         )
     body_text = "\n\n\\medskip\n".join(tabulars)
     return f"\\begin{{table}}\n\\centering\n\\caption{{{_escape(caption)}}}\n{body_text}\n\\end{{table}}\n"
