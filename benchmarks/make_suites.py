@@ -20,7 +20,7 @@ Key = tuple[str, float, str]
 FOLDER = Path(__file__).parent / "suites"
 REFERENCES = ["replay", "open-hand", "random", "scoop"]
 """The ceiling and the floors."""
-EMBEDDED_GRASPS = 100
+EMBEDDED_GRASPS = 60
 """Grasps in the default suite, about; with its references it is to take less than 3 minutes on 2 cores."""
 PER_REQUEST = 2
 

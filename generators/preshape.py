@@ -38,7 +38,8 @@ class Preshape:
     """Approach along a surface normal, close until touch, rank by how well the contacts balance forces and torques.
 
     A classical sampler in the manner of GraspIt! (Miller et al. 2003, "Automatic grasp planning using shape
-    primitives"): it knows the exact shape and has learned nothing. Each returned grasp is the best of about `tries` candidates; the score lies below 1.
+    primitives"): it knows the exact shape and has learned nothing. Each returned grasp is the best of about `tries`
+    candidates; the score lies below 1.
     """
 
     def __init__(self, tries: int = 6) -> None:

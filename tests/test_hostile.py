@@ -58,7 +58,7 @@ def test_every_hostile_grasp_is_an_error_or_an_outcome():
         condition = Condition(model.code, 1.0, None, index, ("lift", "six-direction")[index % 2], physics.digest, 0)
         kind = KINDS[index % len(KINDS)]
         if kind in ("wrong shape", "text"):
-            with pytest.raises(GraspError, match="shape|numeric"):
+            with pytest.raises(GraspError, match=r"shape|numeric"):
                 hostile(rng, kind)
             refused += 1
             continue

@@ -4,6 +4,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -103,7 +104,7 @@ def choose_objects(library: "ObjectLibrary", which: str, scales: list[float]) ->
         count = int(which)
         if not 1 <= count <= len(codes):
             raise SettingError(f"--objects {which}: expected 1 to {len(codes)} embedded objects")
-        return [(codes[i * len(codes) // count], s) for i in range(count) for s in scales or [1.0]]
+        return [(code, s) for code in _spread(codes, count) for s in scales or [1.0]]
     source, _, split = which.partition("/")
     codes = library.codes(source, split or None)
     if source == "embedded":
@@ -112,6 +113,16 @@ def choose_objects(library: "ObjectLibrary", which: str, scales: list[float]) ->
     if not pairs:
         raise SettingError(f"no object of {which} suits a hand at {', '.join(f'{s:g}' for s in scales) or 'any scale'}")
     return pairs
+
+
+def _spread(codes: Sequence[str], count: int) -> list[str]:
+    """Return `count` codes: half random objects and half shapes where there are as many, each spread evenly."""
+    random = [code for code in codes if "-random-" in code]
+    shapes = [code for code in codes if "-random-" not in code]
+    few = min(len(shapes), count // 2)
+    few = max(few, count - len(random))
+    parts = ((random, count - few), (shapes, few))
+    return [kind[i * len(kind) // n] for kind, n in parts for i in range(n)]
 
 
 def _summarise(report: "BuildReport", objects: int, seconds: float) -> None:

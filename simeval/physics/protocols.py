@@ -19,7 +19,9 @@ TILT_LIMIT = math.radians(30)
 
 CLOSE_TIME, SQUEEZE_TIME = 0.5, 0.3  # s, lift: pregrasp to grasp, grasp to squeeze
 LIFT_HEIGHT, LIFT_TIME = 0.2, 1.0  # m, s
-SHAKE_AMPLITUDE, SHAKE_HZ, SHAKE_CYCLES = 0.03, 3.0, 2  # m; 1.1 g at the peak
+SHAKE_AMPLITUDE, SHAKE_HZ, SHAKE_CYCLES = 0.05, 3.0, 2  # m; 1.8 g at the peak
+# At ±30 mm (1.1 g) a flat hand that merely carries the object lifted 24 % (n = 42), at ±41 mm 12 %, at ±50 mm 0 %,
+# while released grasps lifted 90, 94 and 88 % (n = 48): a shake that a tray passes says nothing about a grasp.
 HOLD_TIME = 0.5  # s
 SIX_SQUEEZE_TIME, SIX_DIRECTION_TIME = 0.25, 1.0  # s
 CHECK_TIME = 0.05  # s between looks at the object
@@ -136,7 +138,7 @@ def palm_acceleration(timestep: float, up: Array) -> Array:
     """Acceleration (T, 3) m/s² of the palm after the stand went: minimum-jerk lift, three shakes, hold.
 
     Second differences of the positions, so that the discrete motion ends exactly where and as it should. A shake is
-    A (1 − cos 2πft) over whole cycles: ±A about its middle, at rest at both ends, never above A (2πf)² = 1.1 g.
+    A (1 − cos 2πft) over whole cycles: ±A about its middle, at rest at both ends, never above A (2πf)² = 1.8 g.
     """
     times = np.arange(0, LIFT_TIME, timestep) / LIFT_TIME
     rise = LIFT_HEIGHT * _ease(np.append(times, 1.0))
