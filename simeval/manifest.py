@@ -9,10 +9,13 @@ import socket
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from simeval.hand import urdf_path
 from simeval.noise import PoseNoise
 from simeval.physics.settings import Physics
 from simeval.registry import generator_origin, settings_of
@@ -21,6 +24,7 @@ from simeval.suites import Suite
 
 PACKAGES = ("simeval", "numpy", "scipy", "torch", "pybullet")
 """Distributions whose version can change a result."""
+_NOT_EXECUTOR = ("render.py", "pool.py")
 RUNS = Path("runs")
 """Where runs go that don't say where."""
 
@@ -48,6 +52,7 @@ def make_manifest(
         "protocols": list(protocols),
         "physics": physics.as_dict(),
         "physics_digest": physics.digest,
+        "executor_digest": executor_digest(),
         "seed": suite.seed,
         "pose_noise": None if pose_noise is None else {
             "translation_m": pose_noise.translation_m, "rotation_rad": pose_noise.rotation_rad,
@@ -70,6 +75,22 @@ def versions(generator: str | None = None) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@cache
+def executor_digest() -> str:
+    """8 hex digits that name the code and the hand model that turn a trial into a record.
+
+    A version number alone would let a run resume, or a stored reference stand, across a change of the physics.
+    """
+    package = files("simeval")
+    sources = [package / "hand.py", Path(urdf_path())]
+    for folder in ("physics", "metrics"):
+        sources += [f for f in (package / folder).iterdir() if f.name.endswith(".py") and f.name not in _NOT_EXECUTOR]
+    content = hashlib.sha256()
+    for source in sorted(sources, key=lambda f: f.name):
+        content.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    return content.hexdigest()[:8]
 
 
 def effective_settings(generator: str, settings: Mapping[str, str]) -> dict[str, str]:

@@ -264,7 +264,8 @@ def test_replay_verifies_bit_for_bit(capfd: pytest.CaptureFixture[str]) -> None:
     run("--grasps", 1, "--set", "spread=0.001")
     records = read_run(run_folder()).records
     capfd.readouterr()
-    assert simeval("replay", records[0].trial_id[:9], "--run", "runs") == 0
+    assert simeval("replay", records[0].trial_id[:9], "--run", "runs", "--image", "grasp.png") == 0
+    assert Path("grasp.png").read_bytes().startswith(b"\x89PNG")
     assert f"reproduced bit for bit: {records[0].outcome}" in capfd.readouterr().out
     part = next(run_folder().glob("parts/*.parquet"))
     part.unlink()
@@ -274,7 +275,9 @@ def test_replay_verifies_bit_for_bit(capfd: pytest.CaptureFixture[str]) -> None:
     ]
     (run_folder() / "journal.jsonl").write_text("".join(json.dumps(asdict(r)) + "\n" for r in changed))
     assert simeval("replay", records[0].trial_id, "--run", run_folder()) == 1
-    assert "slip_m: " in capfd.readouterr().out
+    out = capfd.readouterr().out
+    assert "slip_m: " in out
+    assert "not reproduced. Versions are those of the run." in out
     assert simeval("replay", records[1].trial_id, "--run", run_folder()) == 2
     assert "has no grasp to replay" in capfd.readouterr().err
     assert simeval("replay", "", "--run", run_folder()) == 2

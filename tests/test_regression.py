@@ -41,7 +41,7 @@ def candidates(objects, shift=0.0):
         for j, name in enumerate(GENERATORS):
             batch = make_generator(name).generate(GraspRequest(model, None, 1, 0))
             if len(batch):
-                moved = batch.with_(translation=batch.translation + [shift, 0, 0])
+                moved = batch.with_(translation=batch.translation + np.array([shift, 0, 0]))
                 yield task(model, moved[0], 100 * k + j, ("lift", "six-direction")[(k + j) % 2])
 
 

@@ -42,7 +42,7 @@ def replay(
     for name in differing:
         show(f"  {name}: {getattr(record, name)} stored, {getattr(now, name)} now")
     if differing:
-        show(f"not reproduced: {len(differing)} fields differ. The run's versions: {_versions(stored)}")
+        show(f"not reproduced. {_difference(stored)}")
         raise typer.Exit(1)
     measured = f"slip {1e3 * now.slip_m:.1f} mm, {now.steps} steps, {now.cpu_s:.2f} CPU s"
     show(f"reproduced bit for bit: {now.outcome}{f' ({now.reason})' if now.reason else ''}, {measured}")
@@ -58,8 +58,14 @@ def _draw(stored: "StoredTrial", image: Path) -> None:
     show(f"picture: {image}")
 
 
-def _versions(stored: "StoredTrial") -> str:
+def _difference(stored: "StoredTrial") -> str:
+    """Say what is another than when the run was made, or that nothing is."""
+    from simeval.manifest import executor_digest, versions
     from simeval.store import read_run
 
-    then = read_run(stored.folder).manifest.get("versions", {})
-    return ", ".join(f"{name} {version}" for name, version in then.items()) or "unknown"
+    manifest = read_run(stored.folder).manifest
+    then, now = manifest.get("versions", {}), versions()
+    changed = [f"{name} {then[name]} then, {now[name]} now" for name in now if then.get(name, now[name]) != now[name]]
+    if manifest.get("executor_digest") != executor_digest():
+        changed.append("the code of simeval's physics has changed")
+    return f"Since the run: {'; '.join(changed)}." if changed else "Versions are those of the run."
