@@ -13,6 +13,7 @@ from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
 from simeval.physics.closing import Plan, make_plan
+from simeval.physics.collision import prepare
 from simeval.physics.protocols import UnstableError, Verdict, Watch, lift, six_direction
 from simeval.physics.settings import Physics
 from simeval.physics.world import State, World
@@ -106,15 +107,18 @@ def _complete(
     )  # fmt: skip
 
 
-def palm_in_object(model: ObjectModel, state: State, rotation: Array, translation: Array) -> tuple[Array, Array]:
-    """Palm pose in the frame of the object after it moved to `state` (pose of its centre-of-mass frame)."""
+def object_frame(model: ObjectModel, state: State) -> tuple[Array, Array]:
+    """Rotation (3, 3) and origin (3,) [m] of an object's own frame, from the pose of its centre-of-mass frame."""
     from scipy.spatial.transform import Rotation
 
-    from simeval.physics.collision import prepare
+    turn = Rotation.from_quat(state.quaternion).as_matrix() @ prepare(model).principal_rotation.T
+    return turn, state.position - turn @ model.center_of_mass
 
-    turned = Rotation.from_quat(state.quaternion).as_matrix() @ prepare(model).principal_rotation.T
-    origin = state.position - turned @ model.center_of_mass
-    return turned.T @ rotation, turned.T @ (translation - origin)
+
+def palm_in_object(model: ObjectModel, state: State, rotation: Array, translation: Array) -> tuple[Array, Array]:
+    """Palm pose in the frame of the object after it moved to `state`."""
+    turn, origin = object_frame(model, state)
+    return turn.T @ rotation, turn.T @ (translation - origin)
 
 
 def invalid(grasp: GraspBatch) -> str:

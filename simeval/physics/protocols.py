@@ -151,6 +151,12 @@ def palm_acceleration(timestep: float, up: Array) -> Array:
     return np.concatenate([*parts, hold[:, None] * up])
 
 
+def palm_rise(time: float) -> float:
+    """How far [m] the palm has risen, `time` [s] after the fingers began to close; shakes left out."""
+    share = (time - CLOSE_TIME - SQUEEZE_TIME) / LIFT_TIME
+    return LIFT_HEIGHT * float(_ease(np.clip(share, 0, 1)))
+
+
 def shake_axes(up: Array) -> tuple[Array, Array, Array]:
     """Shake directions: along `up` and along two horizontal axes, fixed in the object frame."""
     side = np.eye(3)[int(np.argmin(np.abs(up)))]

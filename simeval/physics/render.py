@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from simeval.grasp import Array
 from simeval.hand import urdf_path
 from simeval.objects.model import Mesh, ObjectModel
-from simeval.physics.collision import prepare
-from simeval.physics.execute import execute
+from simeval.physics.execute import execute, object_frame
+from simeval.physics.protocols import palm_rise, shake_axes
 from simeval.physics.settings import Physics
 from simeval.physics.world import State, World, bullet, quaternion
 from simeval.records import Trial
 
 OBJECT_COLOR = (0.36, 0.62, 0.66, 1.0)
+FLOOR_COLOR = (0.82, 0.82, 0.8, 1.0)
 
 
 class Frame(NamedTuple):
@@ -24,16 +25,18 @@ class Frame(NamedTuple):
 
     object: State
     joints: Array  # (22,) rad
+    rise: float  # m, palm above where it began
 
 
-def render_trial(trial: Trial, model: ObjectModel, physics: Physics, path: Path, frames: int = 4) -> None:
+def render_trial(trial: Trial, model: ObjectModel, physics: Physics, path: Path, frames: int = 3) -> None:
     """Run a trial again and write a strip of pictures of it, from the start to the end, as PNG."""
     import matplotlib.image
 
     seen: list[Frame] = []
 
     def watch(world: World) -> None:
-        seen.append(Frame(world.state(), world.joints()))
+        rise = palm_rise(world.steps * physics.timestep) if trial.condition.protocol == "lift" else 0.0
+        seen.append(Frame(world.state(), world.joints(), rise))
 
     execute(trial, model, physics, watch)
     if trial.grasp is None or not seen:
@@ -57,12 +60,9 @@ def draw(
         file.write(_obj(model.surface))
         file.flush()
         shape = p.createVisualShape(p.GEOM_MESH, fileName=file.name, rgbaColor=OBJECT_COLOR)
-        ready = prepare(model)
-        p.createMultiBody(
-            0, -1, shape, frame.object.position.tolist(), frame.object.quaternion.tolist(),
-            baseInertialFramePosition=ready.center_of_mass.tolist(),
-            baseInertialFrameOrientation=quaternion(ready.principal_rotation).tolist(),
-        )  # fmt: skip
+        turn, origin = object_frame(model, frame.object)
+        p.createMultiBody(0, -1, shape, origin.tolist(), quaternion(turn).tolist())
+    _add_floor(model, frame.rise)
     view, projection = _camera(model, translation, azimuth)
     image = p.getCameraImage(
         size,
@@ -78,6 +78,17 @@ def draw(
     return np.reshape(np.asarray(image, dtype=np.uint8), (size, size, 4))[:, :, :3]
 
 
+def _add_floor(model: ObjectModel, rise: float) -> None:
+    """A disc on which the object stood; seen from the palm, it sinks as the palm rises."""
+    p = bullet()
+    height = float((model.surface.vertices @ model.up).min()) - rise - 0.002
+    center = model.center_of_mass - (model.center_of_mass @ model.up) * model.up + height * model.up
+    radius = 0.6 * float(np.ptp(model.surface.vertices, axis=0).max())
+    turn = np.stack([*shake_axes(model.up)[1:], model.up], axis=1)
+    disc = p.createVisualShape(p.GEOM_CYLINDER, radius=radius, length=0.004, rgbaColor=FLOOR_COLOR)
+    p.createMultiBody(0, -1, disc, center.tolist(), quaternion(turn).tolist())
+
+
 def _camera(model: ObjectModel, palm: Array, azimuth: float) -> tuple[list[float], list[float]]:
     p = bullet()
     up = model.up
@@ -85,9 +96,9 @@ def _camera(model: ObjectModel, palm: Array, azimuth: float) -> tuple[list[float
     side = np.cross(up, side) / np.linalg.norm(np.cross(up, side))
     angle = np.radians(azimuth)
     direction = np.cos(angle) * side + np.sin(angle) * np.cross(up, side) + 0.45 * up
-    target = (model.center_of_mass + palm) / 2
+    target = (model.center_of_mass + palm) / 2 - 0.06 * up
     reach = np.linalg.norm(model.center_of_mass - palm) + np.ptp(model.surface.vertices, axis=0).max()
-    eye = target + direction / np.linalg.norm(direction) * (0.25 + 1.1 * reach)
+    eye = target + direction / np.linalg.norm(direction) * (0.3 + 0.9 * reach)
     view = p.computeViewMatrix(eye.tolist(), target.tolist(), up.tolist())
     return view, p.computeProjectionMatrixFOV(40, 1, 0.02, 5)
 
