@@ -18,7 +18,7 @@ POSITIVE = (
 
 @dataclass(frozen=True, slots=True)
 class Physics:
-    """How a trial is simulated. Defaults come from the convergence study, `results/physics_convergence.md`."""
+    """How a trial is simulated. Defaults are provisional until `benchmarks/convergence.py` has been run."""
 
     friction: float = 1.0
     """Coulomb coefficient between hand and object."""
