@@ -1,12 +1,10 @@
 """The floors of every table: a random wrist, a hand that never closes, and a scoop."""
 
-from pathlib import Path
-
 import numpy as np
 
-from simeval.bank import bank_fingerprint, object_bank
 from simeval.generator import GraspRequest
 from simeval.generators.closing import slide
+from simeval.generators.replay import Replay
 from simeval.grasp import FLEXION_SIGN, JOINT_NAMES, Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
@@ -47,19 +45,12 @@ class RandomWrist:
         return GraspBatch(rotation, model.center_of_mass + distance * direction, joints)
 
 
-class OpenHand:
+class OpenHand(Replay):
     """The wrist poses of a bank's grasps with the hand open, before and after: nothing can be lifted with it."""
-
-    def __init__(self, bank: str = "", data: Path | None = None) -> None:
-        """Check that the bank is there; see `simeval.bank.load_bank` for its names and errors."""
-        self.bank, self.data = bank, data
-        self.fingerprint = bank_fingerprint(bank, data)
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return the first `count` wrist poses (of the type asked for) with an open hand."""
-        model = request.object
-        known = object_bank(self.bank, self.data, model.code)
-        grasps = known.for_object(model.code, model.scale, request.grasp_type)[: request.count]
+        grasps = super().generate(request)
         joints = np.where(_opens(), open_joints(), grasps.joints)
         return grasps.with_(joints=joints, pregrasp=joints, squeeze=joints)
 

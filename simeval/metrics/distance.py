@@ -35,14 +35,22 @@ class ObjectDistance:
 
     def signed(self, points: Array) -> Array:
         """Signed distance (P,) [m] of points (P, 3) in the object frame."""
-        if not len(points):
-            return np.zeros(0)
-        squared = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))[0]
-        return np.where(self.inside(points), -1.0, 1.0) * np.sqrt(squared)
+        return self.signed_and_closest(points)[0]
 
     def closest(self, points: Array) -> Array:
         """Closest surface point (P, 3) to each of points (P, 3)."""
-        return self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))[2]
+        return self._nearest(points)[1]
+
+    def signed_and_closest(self, points: Array) -> tuple[Array, Array]:
+        """Signed distance (P,) [m] and closest surface point (P, 3) of points (P, 3), for the price of one query."""
+        squared, closest = self._nearest(points)
+        return np.where(self.inside(points), -1.0, 1.0) * np.sqrt(squared), closest
+
+    def _nearest(self, points: Array) -> tuple[Array, Array]:
+        if not len(points):
+            return np.zeros(0), np.zeros((0, 3))
+        squared, _, closest = self._tree.squared_distance(self._vertices, self._faces, np.ascontiguousarray(points))
+        return squared, closest
 
     def inside(self, points: Array) -> NDArray[np.bool_]:
         """Whether each of points (P, 3) lies in a convex piece (P,)."""

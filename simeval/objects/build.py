@@ -9,10 +9,9 @@ from numpy.typing import ArrayLike
 from simeval.errors import DataError
 from simeval.objects.hulls import convex_hull, frozen_mesh, grown, joined
 from simeval.objects.model import Array, Mesh, ObjectModel
-from simeval.objects.sampling import surface_points
 from simeval.records import digest_arrays
 
-__all__ = ["build_object", "mass_properties", "surface_points", "union_surface"]
+__all__ = ["build_object", "mass_properties", "union_surface"]
 
 MIN_EXTENT, MAX_EXTENT = 1e-3, 10.0  # m, longest side of an object
 FLAT_VOLUME = 1e-9  # a piece is flat below this fraction of (object's longest side)³

@@ -117,7 +117,7 @@ def find_contacts(model: ObjectModel, rotation: Array, translation: Array, joint
     """Links within `CONTACT_GAP` of the object: the nearest point of each collision primitive."""
     hand, distance = load_hand(), object_distance(model)
     points, radii, owners = query_points(hand, rotation, translation, joints)
-    signed, closest = distance.signed(points), distance.closest(points)
+    signed, closest = distance.signed_and_closest(points)
     gaps = signed - radii
     contacts = []
     for k, shape in enumerate(hand.primitives):
