@@ -22,7 +22,7 @@ from simeval.records import Condition, Outcome, Trial, TrialRecord
 from simeval.stats import rate
 
 PERTURBATION = 1e-6  # m
-SWEEP_STRIDE, DECISIVE_STRIDE = 7, 5  # every so many-th released grasp
+SWEEP_STRIDE, DECISIVE_STRIDE = 7, 3  # every so many-th released grasp
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,21 @@ def rows() -> list[Row]:
     ]
     out = [Row("decisive", name, change, BOTH, DECISIVE_STRIDE, shift) for name, change, shift in decisive]
     closing: list[tuple[str, dict[str, Any]]] = [("default", {})]
-    closing += [(f"contact-directed, {s} rad", {"squeeze_rad": s}) for s in (0.06, 0.1, 0.12, 0.2, 0.3)]
+    closing += [(f"contact-directed, {s} rad", {"squeeze_rad": s}) for s in (0.06, 0.09, 0.2, 0.3)]
     closing += [(f"every flexion joint, {s} rad", {"closing": "flexion", "squeeze_rad": s}) for s in (0.1, 0.2)]
     closing += [(f"opened by {s} rad first", {"opening_rad": s}) for s in (0.1, 0.25)]
     out += [Row("closing", name, change, BOTH) for name, change in closing]
     numeric: list[tuple[str, dict[str, Any]]] = [("default", {})]
     numeric += [(f"dt 1/{hz}", {"timestep": 1 / hz}) for hz in (120, 480)]
     numeric += [(f"residual {r:g}", {"solver_residual": r}) for r in (1e-3, 1e-5)]
-    numeric += [(f"{k} iterations", {"iterations": k}) for k in (50, 200)]
+    numeric += [(f"{k} iterations", {"iterations": k}) for k in (50, 100, 500)]
     numeric += [("contacts within 20 mm", {"contact_distance": 0.02}), ("no early stop", {"stop_early": False})]
     out += [Row("numeric", name, change) for name, change in numeric]
     physical: list[tuple[str, dict[str, Any]]] = [("default", {})]
     physical += [(f"motor torque × {s}", {"torque_scale": s}) for s in (0.5, 2.0)]
     physical += [(f"servo time constant {t:g} ms", {"servo_time": t / 1e3}) for t in (10, 50)]
     physical += [(f"friction {mu}", {"friction": mu}) for mu in (0.6, 3.0)]
+    physical += [(f"torsional friction {1e3 * r:g} mm", {"torsional_friction": r}) for r in (0.0, 0.002, 0.01)]
     physical += [("mass 0.1 kg", {"mass_kg": 0.1})]
     return out + [Row("physical", name, change, BOTH) for name, change in physical]
 

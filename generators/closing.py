@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.grasp import Array
-from simeval.hand import HandModel, load_hand
+from simeval.hand import FINGERS, HandModel, load_hand
 from simeval.metrics.distance import ObjectDistance
 
-FINGERS = ("FF", "MF", "RF", "LF", "TH")
+FINGER_NAMES = tuple(FINGERS)
 TOUCH = 0.0003
 """Clearance [m] below which a link touches."""
 SPACING = 0.009  # m between spheres along a capsule
@@ -32,10 +32,10 @@ class HandSpheres:
     link: NDArray[np.intp]  # (S,) link that carries each sphere
     center: Array  # (S, 3) m, in the link's frame
     radius: Array  # (S,) m
-    finger: NDArray[np.intp]  # (S,) index into FINGERS, −1 for the palm
+    finger: NDArray[np.intp]  # (S,) index into FINGER_NAMES, −1 for the palm
     lever: Array  # (22, S) m, farthest a sphere can be from a joint that moves it; 0 where it doesn't
     moved_by: NDArray[np.bool_]  # (23, 22) whether a joint moves a link
-    joint_finger: NDArray[np.intp]  # (22,) index into FINGERS
+    joint_finger: NDArray[np.intp]  # (22,) index into FINGER_NAMES
 
     def place(self, joints: Array) -> Array:
         """Centres (N, S, 3) [m] in the palm frame at joints (N, 22) rad."""
@@ -60,7 +60,7 @@ def hand_spheres() -> HandSpheres:
         radius.append(radii)
     links, centers = np.array(link), np.concatenate(center)
     moved_by = _ancestors(hand)
-    joint_finger = np.array([FINGERS.index(name[:2]) for name in hand.joint_names])
+    joint_finger = np.array([FINGER_NAMES.index(name[:2]) for name in hand.joint_names])
     lever = np.array([_lever(hand, moved_by, j, links, centers) for j in range(len(joint_finger))])
     finger = np.where(links == 0, -1, joint_finger[links - 1])
     return HandSpheres(links, centers, np.concatenate(radius), finger, lever, moved_by, joint_finger)
@@ -155,7 +155,7 @@ def close_fingers(
     """
     spheres = hand_spheres()
     state = Clearance(distance, rotation, translation, start)
-    is_thumb = spheres.joint_finger == FINGERS.index("TH")
+    is_thumb = spheres.joint_finger == FINGER_NAMES.index("TH")
     rate = goal - start  # (N, 22) rad per unit of the way
     joints = _close(state, start, np.where(is_thumb, 0, rate), reach, None)
     joints = _close(state, joints, np.where(is_thumb, rate, 0), reach, joints)
@@ -197,7 +197,7 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
 def _finger_clearance(local: Array, obstacle: Array) -> Array:
     """Clearance (N, S) [m] between the thumb's spheres and the other fingers' capsules; infinite elsewhere."""
     hand, spheres = load_hand(), hand_spheres()
-    thumb = spheres.finger == FINGERS.index("TH")
+    thumb = spheres.finger == FINGER_NAMES.index("TH")
     center = local[:, thumb]  # palm frame, as the capsules
     start, end, radius = hand.capsule_segments(obstacle)
     others = slice(0, 12)  # the capsules come finger by finger, the thumb's three last

@@ -26,6 +26,10 @@ Array = NDArray[np.float64]
 ArrayT = TypeVar("ArrayT", NDArray[Any], "Tensor")
 
 LINK_COUNT = JOINT_COUNT + 1
+FINGERS = {"FF": slice(0, 4), "MF": slice(4, 8), "RF": slice(8, 12), "LF": slice(12, 17), "TH": slice(17, 22)}
+"""Joints of each finger, from its base to its tip; joint j carries link j + 1."""
+FINGERTIPS = tuple(joints.stop for joints in FINGERS.values())
+"""Links at the fingers' ends. The MJCF gives their geoms, and only theirs, contacts with torsional friction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 
 from simeval.errors import GraspError
 from simeval.grasp import FLEXION_SIGN, JOINT_NAMES
-from simeval.hand import HandModel, load_hand, urdf_path
+from simeval.hand import FINGERTIPS, HandModel, load_hand, urdf_path
+from simeval.physics.settings import Physics
 
 TOLERANCE = 1e-6
 
@@ -265,3 +266,8 @@ def test_urdf_is_what_build_makes_of_the_mjcf(parity: dict[str, Any]) -> None:
             np.testing.assert_array_equal(fresh[name], expected)
         else:
             np.testing.assert_allclose(fresh[name], expected, atol=1e-9, rtol=0, err_msg=name)
+    torsional = {geom.link for geom in hand.geoms if model.geom("robot0:" + geom.name).condim == 4}
+    assert torsional == {load_hand().link_names[i] for i in FINGERTIPS}
+    assert {float(model.geom("robot0:" + geom.name).friction[1]) for geom in hand.geoms} == {
+        Physics().torsional_friction
+    }

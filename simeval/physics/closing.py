@@ -6,7 +6,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from simeval.grasp import FLEXION_SIGN, Array
-from simeval.hand import HandModel, load_hand
+from simeval.hand import FINGERS, HandModel, load_hand
 from simeval.metrics.distance import object_distance
 from simeval.metrics.penetration import Penetration, hand_depths, query_points
 from simeval.objects.model import ObjectModel
@@ -16,8 +16,6 @@ CONTACT_GAP = 0.004  # m: a link this near the object is meant to touch it
 CLEAR_DEPTH = 0.002  # m: fingers that start deeper than this are opened
 OPENING_STEP, OPENING_LIMIT = 0.05, 0.8  # rad
 EVEN_SHARE = 0.2  # weight of sharing the force evenly against balancing it
-FINGERS = (slice(0, 4), slice(4, 8), slice(8, 12), slice(12, 17), slice(17, 22))
-"""Joints of index, middle, ring, little finger and thumb."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +77,11 @@ def clear_start(model: ObjectModel, rotation: Array, translation: Array, joints:
         return opened
     candidates = hand.clip(joints - amounts[:, None] * FLEXION_SIGN)[0]
     depths = np.array([hand_depths(hand, distance, rotation, translation, q) for q in candidates])  # (A, 18)
-    owners = np.array([_finger(hand, shape.link) for shape in hand.primitives])
-    for k, joint_range in enumerate(FINGERS):
-        clear = np.flatnonzero(depths[:, owners == k].max(axis=1) <= CLEAR_DEPTH)
-        best = int(clear[0]) if len(clear) else int(depths[:, owners == k].max(axis=1).argmin())
+    owners = np.array([_finger(shape.link) for shape in hand.primitives])
+    for name, joint_range in FINGERS.items():
+        deepest = depths[:, owners == name].max(axis=1)
+        clear = np.flatnonzero(deepest <= CLEAR_DEPTH)
+        best = int(clear[0]) if len(clear) else int(deepest.argmin())
         opened[joint_range] = candidates[best][joint_range]
     return opened
 
@@ -107,8 +106,8 @@ def contact_step(model: ObjectModel, rotation: Array, translation: Array, joints
         torque += force * _jacobian(hand, frames, origins, contact).T @ contact.push
     share = torque / hand.effort
     largest = float(np.abs(share).max())
-    touching = {_finger(hand, contact.link) for contact in contacts}
-    for k in touching - {-1}:
+    touching = {_finger(contact.link) for contact in contacts}
+    for k in touching - {""}:
         step[FINGERS[k]] = size * share[FINGERS[k]] / largest if largest > 1e-9 else 0.0
     return step
 
@@ -154,8 +153,6 @@ def _jacobian(hand: HandModel, frames: Array, origins: Array, contact: Contact) 
     return jacobian
 
 
-def _finger(hand: HandModel, link: int) -> int:
-    """Index into FINGERS of a link, −1 for the palm."""
-    if link == 0:
-        return -1
-    return next(k for k, joints in enumerate(FINGERS) if joints.start <= link - 1 < joints.stop)
+def _finger(link: int) -> str:
+    """Name of a link's finger, empty for the palm."""
+    return next((name for name, joints in FINGERS.items() if joints.start < link <= joints.stop), "")

@@ -7,11 +7,15 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from simeval.objects.model import ObjectModel
 from simeval.physics.execute import blank_record, execute
 from simeval.physics.settings import Physics
 from simeval.records import Outcome, Trial, TrialRecord
+
+if TYPE_CHECKING:
+    from pebble import ProcessFuture, ProcessPool
 
 TRIAL_TIMEOUT = 120.0
 """Seconds after which a trial is killed; a usual one takes 0.3 s."""
@@ -45,7 +49,7 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
     if workers == 0:
         yield from (run_task(task) for task in tasks)
         return
-    from pebble import ProcessFuture, ProcessPool
+    from pebble import ProcessPool
 
     waiting = iter(tasks)
     flying: deque[tuple[ProcessFuture, Task, int]] = deque()
@@ -61,13 +65,13 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
                 if task is None:
                     exhausted = True
                 else:
-                    flying.append((pool.schedule(run_task, args=[task], timeout=timeout), task, 1))
+                    flying.append((_schedule(pool, task, timeout), task, 1))
             if not flying:
                 break
             future, task, tries = _first_done(flying)
             record = _collect(future, task, timeout)
             if record.outcome == Outcome.CRASHED and tries < CRASH_TRIES:
-                flying.append((pool.schedule(run_task, args=[task], timeout=timeout), task, tries + 1))
+                flying.append((_schedule(pool, task, timeout), task, tries + 1))
             else:
                 yield record
         pool.close()
@@ -76,6 +80,16 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
         pool.join()
         for name, value in before.items():
             os.environ.pop(name) if value is None else os.environ.update({name: value})
+
+
+def _schedule(pool: "ProcessPool", task: Task, timeout: float) -> "ProcessFuture":
+    """Schedule a task with Ctrl-C held back: the first one starts the pool's threads and processes, which inherit that,
+    so that an interrupt reaches this process alone, even while a worker is still importing."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.schedule(run_task, args=[task], timeout=timeout)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _first_done(flying: deque) -> tuple:

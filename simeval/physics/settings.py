@@ -18,17 +18,19 @@ POSITIVE = (
 
 @dataclass(frozen=True, slots=True)
 class Physics:
-    """How a trial is simulated. Defaults are provisional until `benchmarks/convergence.py` has been run."""
+    """How a trial is simulated. The defaults were chosen by `benchmarks/convergence.py`."""
 
     friction: float = 1.0
     """Coulomb coefficient between hand and object."""
+    torsional_friction: float = 0.005
+    """Torsional friction of the fingertips [m]: torque about the normal over normal force (the MJCF's 5 mm)."""
     density: float = 500.0
     """Object density [kg/m³]; ignored where `mass_kg` is given."""
     mass_kg: float | None = None
     """Fixed object mass [kg]."""
     timestep: float = 1 / 240
     """Physics step [s]."""
-    iterations: int = 500
+    iterations: int = 200
     """Most constraint solver iterations a step; the solver stops earlier at `solver_residual`."""
     solver_residual: float = 1e-4
     """Least-squares residual at which the constraint solver stops iterating."""
@@ -53,6 +55,8 @@ class Physics:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise SettingError(f"{name} must be a positive number, found {value}")
+        if not 0 <= self.torsional_friction < float("inf"):
+            raise SettingError(f"torsional_friction must be a number from 0, found {self.torsional_friction}")
         if self.mass_kg is not None and not 0 < self.mass_kg < float("inf"):
             raise SettingError(f"mass_kg must be a positive number, found {self.mass_kg}")
         if self.closing not in CLOSINGS:

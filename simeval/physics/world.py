@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from simeval.grasp import Array
-from simeval.hand import load_hand, urdf_path
+from simeval.hand import FINGERTIPS, load_hand, urdf_path
 from simeval.objects.model import ObjectModel
 from simeval.physics.collision import prepare
 from simeval.physics.settings import GRAVITY, Physics
@@ -80,6 +80,7 @@ class World:
             enableFileCaching=0,
         )
         self.mass = physics.mass_kg if physics.mass_kg is not None else model.mass(physics.density)
+        self.home = model.center_of_mass
         self.object = self._add_object(model)
         self.hand = self._add_hand(rotation, translation, joints)
         self._stand: list[int] = []
@@ -114,7 +115,8 @@ class World:
         self._efforts = (hand.effort * self.physics.torque_scale).tolist()
         self._gains = [self.physics.timestep / self.physics.servo_time] * len(self._joint_ids)
         for link in range(-1, len(self._joint_ids)):
-            p.changeDynamics(body, link, lateralFriction=1.0, restitution=0)
+            torsional = self.physics.torsional_friction if link + 1 in FINGERTIPS else 0.0
+            p.changeDynamics(body, link, lateralFriction=1.0, spinningFriction=torsional, restitution=0)
         for i, angle in enumerate(joints.tolist()):
             p.resetJointState(body, i, angle)
         return body
