@@ -24,6 +24,8 @@ class Generator(Protocol):
     Register a class (or a factory) under the entry-point group `simeval.generators`. Its keyword parameters are
     its settings (`--set name=value`, converted by their annotations); a parameter called `data` receives the data
     folder. Fewer grasps than asked for is allowed: the missing ones are recorded as GENERATOR_FAILED.
+    An attribute `fingerprint` (text), where there is one, names what the settings don't tell, such as a digest of
+    weights; it becomes part of a run's identity, so that new weights start a new run.
     """
 
     def generate(self, request: GraspRequest) -> GraspBatch:

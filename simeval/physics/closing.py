@@ -72,11 +72,13 @@ def clear_start(model: ObjectModel, rotation: Array, translation: Array, joints:
     hand = load_hand()
     distance = object_distance(model)
     opened = joints.copy()
-    amounts = np.arange(0, OPENING_LIMIT + 1e-9, OPENING_STEP)
-    if float(hand_depths(hand, distance, rotation, translation, joints).max()) <= CLEAR_DEPTH:
+    first = hand_depths(hand, distance, rotation, translation, joints)
+    if float(first.max()) <= CLEAR_DEPTH:
         return opened
-    candidates = hand.clip(joints - amounts[:, None] * FLEXION_SIGN)[0]
-    depths = np.array([hand_depths(hand, distance, rotation, translation, q) for q in candidates])  # (A, 18)
+    amounts = np.arange(OPENING_STEP, OPENING_LIMIT + 1e-9, OPENING_STEP)
+    candidates = np.vstack([joints, hand.clip(joints - amounts[:, None] * FLEXION_SIGN)[0]])
+    more = [hand_depths(hand, distance, rotation, translation, q) for q in candidates[1:]]
+    depths = np.array([first, *more])  # (A, 18)
     owners = np.array([_finger(shape.link) for shape in hand.primitives])
     for name, joint_range in FINGERS.items():
         deepest = depths[:, owners == name].max(axis=1)
