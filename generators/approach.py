@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from simeval.errors import GraspError
 from simeval.grasp import Array
 from simeval.hand import load_hand
 from simeval.metrics.distance import ObjectDistance
@@ -54,7 +55,11 @@ class Pinch(NamedTuple):
 def approaches(
     model: ObjectModel, distance: ObjectDistance, kind: GraspType, count: int, rng: np.random.Generator
 ) -> Approach:
-    """Draw `count` approaches of a type to an object (fewer where too few places are thin enough to pinch)."""
+    """Draw `count` approaches of a type to an object (fewer where too few places are thin enough to pinch).
+
+    Raises:
+        GraspError: the type pinches and no place is thin enough.
+    """
     if kind.name in PINCHES:
         return _pinch_approaches(model, distance, kind, count, rng)
     point, normal = surface_sample(model, OVERSAMPLE * count, rng)
@@ -110,6 +115,8 @@ def _pinch_approaches(
     thin = np.flatnonzero((thickness < table.gap.max()) & (thickness > table.gap.min()))
     if not len(thin):
         thin = np.argsort(thickness, kind="stable")[:1]
+        if np.isinf(thickness[thin[0]]):
+            raise GraspError(f"nowhere thin enough to pinch: everywhere thicker than {1e3 * RAY_LENGTH:.0f} mm")
     point, normal, thickness = point[thin], normal[thin], thickness[thin]
     middle = point - normal * thickness[:, None] / 2
     chosen = _prefer(np.linalg.norm(middle - model.center_of_mass, axis=1), count, rng)

@@ -24,7 +24,7 @@ from simeval.registry import generator_names, make_generator, settings_of
 from simeval.taxonomy import GRASP_TYPES
 
 CODE, OTHERS = "embedded-cylinder-04", ("embedded-bottle-03", "embedded-jar-04", "embedded-block-04")
-RANDOM = ("random", "scoop", "preshape")
+RANDOM = ("random", "scoop", "preshape", "energy")
 PLUGIN = Path(__file__).parent / "plugin_package"
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from simeval.bank import load_bank
 from simeval.generator import GraspRequest
+from simeval.generators.floors import spread_joints
 from simeval.objects import DexGraspNetData, load_embedded
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
@@ -76,7 +77,7 @@ def test_embedded_bank_still_lifts():
 def test_released_grasps_hold_and_open_hands_do_not():
     """The gate on real grasps: a sample of DexGraspNet's released ones under both protocols, beside the floor.
 
-    Measured when this was written, n = 78: six-direction 87.2 %, lift 78.2 %.
+    Measured when this was written: six-direction 88.5 %, lift 84.6 % of these 78; 91.1 and 88.7 % of all 699.
     """
     if not os.environ.get("SIMEVAL_DATA"):
         pytest.skip("SIMEVAL_DATA is unset: no released grasps to replay")
@@ -88,15 +89,15 @@ def test_released_grasps_hold_and_open_hands_do_not():
                 continue
             model = data.load(code, scale)
             work += [task(model, grasp, index, protocol) for protocol in ("lift", "six-direction")]
-            still = np.zeros_like(grasp.joints)
+            still = spread_joints()[None]
             floor.append(task(model, grasp.with_(joints=still, pregrasp=still, squeeze=still), index, "lift"))
     records = list(run_tasks(work, workers=2))
-    for protocol, least in (("six-direction", 0.80), ("lift", 0.70)):
+    for protocol, least in (("six-direction", 0.85), ("lift", 0.80)):
         own = [r for r in records if r.protocol == protocol]
         estimate = rate([r.success for r in own], [r.object_code for r in own])
         assert estimate.value >= least, (protocol, estimate)
     assert np.mean([r.penetration_mm for r in records]) <= 1.2
-    assert sum(r.outcome == Outcome.LIFTED for r in run_tasks(floor, workers=2)) <= 1
+    assert not any(r.outcome == Outcome.LIFTED for r in run_tasks(floor, workers=2))
 
 
 def main():

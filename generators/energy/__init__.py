@@ -1,0 +1,1 @@
+"""Grasps by gradient descent on an energy: touch where the type touches, balance forces, don't penetrate."""

@@ -1,0 +1,157 @@
+"""The energy generator: its distance field, its energy, its descent, and what it does where nothing can be grasped."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from simeval.errors import GraspError
+from simeval.generator import GraspRequest
+from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
+from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
+from simeval.generators.energy.field import Field
+from simeval.generators.energy.generator import Energy, one_thread
+from simeval.generators.preshape import candidates
+from simeval.hand import load_hand
+from simeval.metrics.distance import object_distance
+from simeval.objects import ObjectModel, build_object, load_embedded
+from simeval.taxonomy import GRASP_TYPES
+
+KINDS = list(GRASP_TYPES)
+
+
+@pytest.fixture(scope="module")
+def ball() -> ObjectModel:
+    return load_embedded("embedded-ball-04")
+
+
+@pytest.fixture(scope="module")
+def block() -> ObjectModel:
+    return load_embedded("embedded-block-04")
+
+
+def start(model: ObjectModel, name: str, count: int) -> tuple[Field, State, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Closed preshapes as a State: field, state, groups, object and type of each."""
+    grasps, _ = candidates(model, GRASP_TYPES[name], count, np.random.default_rng(0))
+    field, hand, n = Field([model]), hand_tensors(), len(grasps)
+    values = (torch.tensor(x, dtype=torch.float32) for x in (grasps.rotation, grasps.translation, grasps.joints))
+    state = State(*values, torch.zeros(n, 1, dtype=torch.long), torch.zeros(n, 1))
+    which, kind = torch.zeros(n, dtype=torch.long), torch.full((n,), KINDS.index(name))
+    contacts, groups = nearest_contacts(hand, field, state, which, [name] * n)
+    return field, replace(state, contacts=contacts, share=shares(groups, [name] * n)), groups, which, kind
+
+
+def test_field_is_the_exact_distance_but_for_the_grid(ball, block):
+    field, rng = Field([ball, block]), np.random.default_rng(1)
+    points = rng.uniform(-0.06, 0.06, size=(2, 2000, 3))
+    found = field.signed(torch.tensor(points, dtype=torch.float32), torch.tensor([0, 1])).numpy()
+    for k, model in enumerate((ball, block)):
+        exact = object_distance(model).signed(points[k])
+        error = np.abs(found[k] - exact)
+        assert error[np.abs(exact) < 0.01].mean() < 2e-4
+        assert error[np.abs(exact) < 0.02].max() < 3e-3
+    alone = Field([block]).signed(torch.tensor(points[1:], dtype=torch.float32), torch.tensor([0])).numpy()
+    np.testing.assert_array_equal(alone[0], found[1])
+
+
+def test_field_goes_on_growing_far_away(ball):
+    field, zero = Field([ball]), torch.tensor([0])
+    away = torch.tensor([[[0.2, 0, 0], [0.4, 0, 0], [3.0, 0, 0]]])
+    distances = field.signed(away, zero)[0].numpy()
+    exact = object_distance(ball).signed(away[0].double().numpy())
+    np.testing.assert_allclose(distances, exact, rtol=0.1)
+    normal = field.normal(away, zero)[0].numpy()
+    np.testing.assert_allclose(normal, [[1, 0, 0]] * 3, atol=0.15)
+
+
+def test_normals_point_outwards(ball):
+    direction = np.random.default_rng(2).normal(size=(50, 3))
+    direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+    points = ball.center_of_mass + 0.03 * direction
+    normal = Field([ball]).normal(torch.tensor(points[None], dtype=torch.float32), torch.tensor([0]))[0].numpy()
+    assert (np.einsum("ij,ij->i", normal, direction) > 0.97).all()
+
+
+def test_gradient_is_that_of_the_energy(ball):
+    field, state, _, which, kind = start(ball, "planar", 6)
+    hand = hand_tensors()
+    joints = state.joints.clone().requires_grad_(True)
+    energy(hand, field, replace(state, joints=joints), which, kind, Weights()).sum().backward()
+    step = 1e-3
+    for joint in (1, 9, 20):
+        change = torch.zeros(22)
+        change[joint] = step
+        ahead = energy(hand, field, replace(state, joints=state.joints + change), which, kind, Weights())
+        behind = energy(hand, field, replace(state, joints=state.joints - change), which, kind, Weights())
+        measured = ((ahead - behind) / (2 * step)).numpy()
+        error = np.abs(joints.grad[:, joint].numpy() - measured)
+        assert np.median(error) < 0.03 * max(1.0, np.abs(measured).max())  # a median: the grid has kinks
+
+
+def test_two_opposed_contacts_balance_and_two_beside_one_another_do_not(block):
+    field, zero = Field([block]), torch.tensor([0])
+    low, high = object_distance(block).lower, object_distance(block).upper
+    middle = (low + high) / 2
+    left, right = middle.copy(), middle.copy()
+    left[0], right[0] = low[0], high[0]
+    beside = right + np.array([0, 0.004, 0])
+    index, valid, share = torch.tensor([[0, 1]]), torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2)
+
+    def rest(a: np.ndarray, b: np.ndarray) -> float:
+        centers = torch.tensor(np.stack([a, b])[None], dtype=torch.float32)
+        return float(balance(field, centers, index, valid, share, zero))
+
+    assert rest(left, right) < 0.05
+    assert rest(right, beside) > 0.9
+
+
+def test_contacts_belong_to_the_type():
+    hand, link = load_hand(), hand_tensors().link.numpy()
+    for kind in GRASP_TYPES.values():
+        groups = contact_groups(kind)
+        assert len(groups) >= 2
+        names = {hand.link_names[i] for group in groups for i in link[group]}
+        assert names <= set(kind.contact_links)
+
+
+@pytest.mark.parametrize("name", ["planar", "lateral"])
+def test_descent_lowers_the_energy_and_stays_a_hand(ball, name):
+    field, state, groups, which, kind = start(ball, name, 24)
+    hand = hand_tensors()
+    before = energy(hand, field, state, which, kind, Weights())
+    generator = torch.Generator().manual_seed(0)
+    with one_thread():
+        after, value = anneal(hand, field, state, groups, which, kind, generator, Schedule(steps=60), Weights())
+    assert (value <= before).float().mean() > 0.9
+    assert value.median() < 0.7 * before.median()
+    torch.testing.assert_close(value, energy(hand, field, after, which, kind, Weights()))
+    assert (after.joints >= hand.lower).all()
+    assert (after.joints <= hand.upper).all()
+    identity = torch.eye(3).expand(len(value), 3, 3)
+    torch.testing.assert_close(after.rotation @ after.rotation.transpose(1, 2), identity, atol=1e-4, rtol=0)
+    touching = groups.gather(2, after.contacts.clamp(min=0)[..., None])[..., 0]
+    assert (touching | (after.contacts < 0)).all()  # contacts were replaced within their groups only
+    assert place(hand, after).isfinite().all()
+
+
+def test_same_seed_same_grasps_and_another_seed_others(ball):
+    def make(seed: int) -> np.ndarray:
+        return Energy(tries=4, steps=20).generate(GraspRequest(ball, "planar", 2, seed)).to_vectors()
+
+    np.testing.assert_array_equal(make(1), make(1))
+    assert not np.array_equal(make(1), make(2))
+
+
+def box(size: tuple[float, float, float]) -> ObjectModel:
+    return build_object("box", [(np.array(np.meshgrid(*[[-s / 2, s / 2] for s in size])).reshape(3, -1).T, None)])
+
+
+def test_what_no_hand_can_hold_is_explained():
+    with pytest.raises(GraspError, match="nowhere thin enough to pinch"):
+        Energy(tries=3, steps=10).generate(GraspRequest(box((2.0, 2.0, 2.0)), "tip", 2, 0))
+
+
+def test_a_needle_ends():
+    grasps = Energy(tries=3, steps=10).generate(GraspRequest(box((0.0008, 0.0008, 0.1)), "tip", 2, 0))
+    assert np.isfinite(grasps.to_vectors()).all()
