@@ -30,7 +30,7 @@ OPPOSES = 0.0
 SIDE = 0.5**0.5
 """`index_side` from which the index finger holds with its side: its push is within 45° of the thumb's side."""
 _PALM = ("palm", "lfmetacarpal", "thproximal")
-_CHUNK = 4096
+_CHUNK = 512
 _PATH_POINTS = 45
 
 
