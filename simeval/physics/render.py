@@ -97,8 +97,8 @@ def draw_hand(
     names = load_hand().link_names
     for name, color in colors.items():
         p.changeVisualShape(body, names.index(name) - 1, rgbaColor=color)
-    view = p.computeViewMatrix([0.26, -0.42, 0.16], [0.015, -0.02, 0.08], [0, 0, 1])
-    projection = p.computeProjectionMatrixFOV(29, size[0] / size[1], 0.02, 5)
+    view = p.computeViewMatrix([0.26, -0.42, 0.16], [0.025, -0.02, 0.08], [0, 0, 1])
+    projection = p.computeProjectionMatrixFOV(30, size[0] / size[1], 0.02, 5)
     image = p.getCameraImage(
         *size, view, projection, renderer=p.ER_TINY_RENDERER, shadow=0,
         lightDirection=[0.5, -0.8, 0.8], lightAmbientCoeff=0.65, lightDiffuseCoeff=0.5,
