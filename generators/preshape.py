@@ -14,10 +14,8 @@ from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
-from simeval.taxonomy import GRASP_TYPES, GraspType, grasp_type
+from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType, grasp_type
 
-REACH = 2.2
-"""Fingers close up to this multiple of the way from preshape to posture."""
 MOST_PENETRATION = 1.0  # mm, of a returned grasp with the object
 MOST_SELF_PENETRATION = 2.0  # mm
 PUSH = 3.0  # times the load, the largest push on one edge of a friction pyramid
@@ -100,7 +98,7 @@ def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.G
     if at.settle is not None:
         translation, _ = slide(distance, at.rotation, translation, at.start, at.settle, SETTLE)
     goal = at.start + (kind.posture - kind.preshape)
-    closed = close_fingers(distance, at.rotation, translation, at.start, goal, REACH)
+    closed = close_fingers(distance, at.rotation, translation, at.start, goal, CLOSING_REACH)
     contacts = find_contacts(distance, closed.centers, closed.clearance)
     score = rate(model, kind, contacts)
     score[closed.clearance.min(axis=1) < -1e-3 * MOST_PENETRATION] = -np.inf

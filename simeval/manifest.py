@@ -79,12 +79,12 @@ def versions(generator: str | None = None) -> dict[str, str]:
 
 @cache
 def executor_digest() -> str:
-    """8 hex digits that name the code and the hand model that turn a trial into a record.
+    """8 hex digits that name the code, the grasp types and the hand model that turn a trial into a record.
 
     A version number alone would let a run resume, or a stored reference stand, across a change of the physics.
     """
     package = files("simeval")
-    sources = [package / "hand.py", Path(urdf_path())]
+    sources = [package / "hand.py", package / "taxonomy.py", Path(urdf_path())]
     for folder in ("physics", "metrics"):
         sources += [f for f in (package / folder).iterdir() if f.name.endswith(".py") and f.name not in _NOT_EXECUTOR]
     content = hashlib.sha256()

@@ -10,7 +10,7 @@ import numpy as np
 
 from simeval.grasp import GraspBatch
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 NAN = math.nan
 
 
@@ -92,6 +92,10 @@ class TrialRecord:
     self_penetration_mm: float = NAN  # of the commanded grasp
     joint_clip_rad: float = NAN  # largest excess over a joint limit
     contacts: str = ""  # links in contact after the squeeze, comma-separated
+    thumb_opposition: float = NAN  # then: cosine between the thumb's mean push and that of all else; −1 is opposed
+    index_side: float = NAN  # then: the index finger's mean push towards the thumb's side; 1 is with its side
+    commanded_type: str = ""  # by the joints of the grasp
+    achieved_type: str = ""  # by contacts, pushes and joints after the squeeze; "" where it is none of the types
     rotation: list[float] = field(default_factory=list)  # the grasp that was tried: 9, 3, 22, 0|22, 0|22 numbers
     translation: list[float] = field(default_factory=list)
     joints: list[float] = field(default_factory=list)

@@ -10,6 +10,11 @@ from simeval.grasp import JOINT_NAMES, Array
 TAXONOMY_VERSION = 1
 """Changes whenever a posture, a contact set or a type does; goes into the records of what was made with it."""
 
+CLOSING_REACH = 2.2
+"""Fingers close up to this multiple of the way from preshape to posture, where their limits let them."""
+THUMB_PADS = frozenset({"thmiddle", "thdistal"})
+"""Links that a thumb holds with; its base belongs to the palm."""
+
 _UCI = "UCI 'sEMG for Basic Hand Movements' (doi 10.24432/C5TK53)"
 _FEIX = "Feix et al. 2016, 'The GRASP Taxonomy of Human Grasp Types', doi 10.1109/THMS.2015.2470657"
 
@@ -47,7 +52,7 @@ def _hand(fingers: tuple[float, float, float], thumb: tuple[float, ...], **other
 _PROXIMALS = ("ffproximal", "mfproximal", "rfproximal", "lfproximal")
 _MIDDLES = ("ffmiddle", "mfmiddle", "rfmiddle", "lfmiddle")
 _TIPS = ("ffdistal", "mfdistal", "rfdistal", "lfdistal")
-_THUMB = ("thmiddle", "thdistal")
+_THUMB = tuple(sorted(THUMB_PADS, reverse=True))
 # Thumb: THJ3 turns it from beside the palm (0) to in front of it (1.2); THJ4 sweeps it across the palm towards
 # the little finger (+); THJ1 and THJ0 flex it (−). Spread (J3): + is towards the thumb for every finger.
 _SPREAD = {"FFJ3": 0.20, "MFJ3": 0.05, "RFJ3": -0.12, "LFJ3": -0.28}

@@ -67,7 +67,7 @@ def test_parquet_schema_is_explicit(tmp_path: Path) -> None:
     assert schema.names == [f.name for f in fields(TrialRecord)]
     assert schema.field("seed").type == pa.int64()
     assert schema.field("rotation").type == pa.list_(pa.float64())
-    assert schema.metadata[b"simeval_record_schema"] == b"1"
+    assert schema.metadata[b"simeval_record_schema"] == b"2"
 
 
 def test_manifest_is_kept_and_its_volatile_part_ignored_on_resume(tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_other_schema_version_is_a_clear_error(tmp_path: Path) -> None:
     part = tmp_path / "parts/part-00000.parquet"
     table = pq.read_table(part)
     pq.write_table(table.replace_schema_metadata({b"simeval_record_schema": b"7"}), part)
-    with pytest.raises(DataError, match=r"part-00000.*schema 7; this simeval reads schema 1"):
+    with pytest.raises(DataError, match=r"part-00000.*schema 7; this simeval reads schema 2"):
         read_run(tmp_path)
     part.unlink()
     (tmp_path / "journal.jsonl").write_text(json.dumps({"trial_id": "x", "schema": 7}) + "\n")

@@ -62,7 +62,8 @@ def test_every_metric_of_two_protocols() -> None:
         ("lift", "lift_success"), ("six-direction", "six_direction_success"), ("secure", "secure_success"),
         ("six-direction", "any_direction_success"),
         *((p, m) for p in ("lift", "six-direction") for m in
-          ("penetration_mm_mean", "penetration_mm_p95", "crash_rate", "cpu_s_per_grasp")),
+          ("type_fidelity_commanded", "type_fidelity_achieved", "penetration_mm_mean", "penetration_mm_p95",
+           "crash_rate", "cpu_s_per_grasp")),
     }  # fmt: skip
     assert numbers(rows, "lift_success") == numbers(rows, "six_direction_success") == [(0.8, 100)]
     assert numbers(rows, "any_direction_success") == [(1.0, 100)]
@@ -194,7 +195,7 @@ def test_latex_is_escaped_and_balanced() -> None:
     plain = text.replace(r"\{", "").replace(r"\}", "")
     assert plain.count("{") == plain.count("}")
     rows = [line.replace(r"\&", "") for line in text.split("\n") if line.endswith(r"\\")]
-    assert {row.count("&") for row in rows[:3]} == {9}
+    assert {row.count("&") for row in rows[:3]} == {11}
 
 
 def test_missing_numbers_are_dashes() -> None:
@@ -204,8 +205,8 @@ def test_missing_numbers_are_dashes() -> None:
 
 
 def test_later_metrics_get_a_column() -> None:
-    row = MetricRow("g", "quick", "lift", "all", "type_fidelity_commanded", 0.5, 0.4, 0.6, 10)
-    assert "| type fidelity commanded % | n |\n" in render([row], [], "md")
+    row = MetricRow("g", "quick", "lift", "all", "collision_rate", 0.5, 0.4, 0.6, 10)
+    assert "| collision rate % | n |\n" in render([row], [], "md")
     assert "| 50.0 [40.0, 60.0] |" in render([row], [], "md")
 
 

@@ -1,4 +1,4 @@
-"""`simeval dataset`: make banks of grasps that hold."""
+"""`simeval dataset`: make banks of grasps that hold, and label grasps with types."""
 
 import re
 import shlex
@@ -58,10 +58,7 @@ def build(
     from simeval.dataset import BuildProgress, BuildSpec, build_bank
     from simeval.objects import ObjectLibrary
 
-    if out.suffix != ".parquet":
-        raise SettingError(f"--out {out}: expected a file name that ends in .parquet")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
+    _check_out(out)
     library = ObjectLibrary(data)
     chosen = {
         "generator": generator,
@@ -89,6 +86,44 @@ def build(
             raise typer.Exit(INTERRUPTED) from None
     _summarise(report, len(spec.objects), time.monotonic() - begun)
     say(f"bank: {out}")
+
+
+@app.command("label")
+def label(
+    out: Annotated[Path, typer.Option("--out", help="Where the labelled bank goes: a .parquet file.", metavar="FILE")],
+    bank: Annotated[
+        str, typer.Argument(help="A .parquet bank, a folder with DexGraspNet's .npy files, or a bank's name.")
+    ] = "released",
+    measure: Annotated[str, typer.Option(help="paper-28d or commanded.")] = "paper-28d",
+    threshold: Annotated[
+        float | None, typer.Option(help="Distance from which a grasp is of no type; default: the measure's own.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Label grasps with types, and keep those that have one.
+
+    `paper-28d` is the source paper's filter: raw distance over 28 numbers to one grasp each of the types cylindrical,
+    planar and spherical. `commanded` compares the joints with the postures of all six types.
+    """
+    from simeval.bank import load_bank
+    from simeval.label import label as label_bank
+    from simeval.label import write_labelled
+
+    _check_out(out)
+    found = load_bank(bank, data)
+    labels = label_bank(found, measure, threshold, data)
+    write_labelled(out, found, labels, _command())
+    show(f"{labels.counts.total()} of {len(found)} grasps have a type ({measure}, references: {labels.references})")
+    for kind, count in sorted(labels.counts.items()):
+        show(f"    {kind}: {count}")
+    say(f"bank: {out}")
+
+
+def _check_out(out: Path) -> None:
+    if out.suffix != ".parquet":
+        raise SettingError(f"--out {out}: expected a file name that ends in .parquet")
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
 
 
 def choose_objects(library: "ObjectLibrary", which: str, scales: list[float]) -> list[tuple[str, float]]:

@@ -11,6 +11,7 @@ from simeval.errors import unknown_name
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
+from simeval.metrics.types import achieved_type, commanded_types, index_side, thumb_opposition
 from simeval.objects.model import ObjectModel
 from simeval.physics.closing import Plan, make_plan
 from simeval.physics.collision import prepare
@@ -57,7 +58,7 @@ def blank_record(trial: Trial, outcome: Outcome, reason: str) -> TrialRecord:
     return TrialRecord(
         trial_id=trial.trial_id, condition_id=c.condition_id, object_code=c.object_code, scale=c.scale,
         grasp_type=c.grasp_type or "", index=c.index, protocol=c.protocol, physics=c.physics, seed=c.seed,
-        outcome=str(outcome), reason=reason,
+        outcome=str(outcome), reason=reason, commanded_type="" if g is None else str(commanded_types(g.joints)[0]),
         score=math.nan if g is None or g.score is None else float(g.score[0]), **arrays,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -94,16 +95,19 @@ def _run(trial: Trial, model: ObjectModel, physics: Physics, watch: Watch | None
 def _complete(
     record: TrialRecord, verdict: Verdict, world: World, model: ObjectModel, rotation: Array, translation: Array
 ) -> TrialRecord:
-    held_mm = math.nan
+    held_mm, achieved = math.nan, ""
+    names = load_hand().link_names
+    pushes = {names[link + 1]: rotation.T @ verdict.pushes[link] for link in sorted(verdict.pushes)}
+    opposition, side = thumb_opposition(pushes), index_side(pushes)
     if verdict.held is not None:
         object_pose, joints = verdict.held
         held_mm = measure(model, *palm_in_object(model, object_pose, rotation, translation), joints).object_mm
-    names = load_hand().link_names
+        achieved = achieved_type(pushes, opposition, side, joints)
     return replace(
         record, outcome=str(verdict.outcome), reason=verdict.reason, lift_m=verdict.lift_m, slip_m=verdict.slip_m,
         tilt_rad=verdict.tilt_rad, closing_shift_m=verdict.closing_shift_m, directions_held=verdict.directions_held,
-        penetration_held_mm=held_mm, contacts=",".join(names[i + 1] for i in sorted(verdict.contacts)),
-        steps=world.steps,
+        penetration_held_mm=held_mm, contacts=",".join(pushes), thumb_opposition=opposition, index_side=side,
+        achieved_type=achieved, steps=world.steps,
     )  # fmt: skip
 
 

@@ -42,7 +42,7 @@ class Verdict:
     tilt_rad: float = NAN
     closing_shift_m: float = NAN
     directions_held: float = NAN
-    contacts: set[int] = field(default_factory=set)
+    pushes: dict[int, Array] = field(default_factory=dict)  # link (−1 is the palm) -> (3,) N, squeeze complete
     held: tuple[State, Array] | None = None  # object pose and joints when the squeeze was complete
 
 
@@ -79,9 +79,9 @@ def lift(world: World, plan: Plan, up: Array, watch: Watch | None = None) -> Ver
     _move(world, plan.grasp, plan.squeeze, SQUEEZE_TIME, watch)
     world.remove_stand()
     reference = checked_state(world)
-    verdict = Verdict(Outcome.LIFTED, contacts=world.touching_links(), held=(reference, world.joints()))
+    verdict = Verdict(Outcome.LIFTED, pushes=world.pushes(), held=(reference, world.joints()))
     verdict.closing_shift_m = _distance(reference, first)
-    if not verdict.contacts:
+    if not verdict.pushes:
         verdict.outcome = Outcome.NO_CONTACT
         return verdict
     verdict.slip_m = verdict.tilt_rad = 0.0
@@ -111,10 +111,10 @@ def six_direction(world: World, plan: Plan, watch: Watch | None = None, all_dire
     first = checked_state(world)
     _move(world, plan.start, plan.squeeze, SIX_SQUEEZE_TIME, watch)
     reference = checked_state(world)
-    verdict = Verdict(Outcome.LIFTED, contacts=world.touching_links(), held=(reference, world.joints()))
+    verdict = Verdict(Outcome.LIFTED, pushes=world.pushes(), held=(reference, world.joints()))
     verdict.closing_shift_m = _distance(reference, first)
     verdict.directions_held = 0
-    if not verdict.contacts:
+    if not verdict.pushes:
         verdict.outcome = Outcome.NO_CONTACT
         return verdict
     verdict.slip_m = verdict.tilt_rad = 0.0

@@ -1,5 +1,6 @@
 """Pictures of a trial, by PyBullet's software renderer: no screen needed."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import NamedTuple
@@ -8,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.grasp import Array
-from simeval.hand import urdf_path
+from simeval.hand import load_hand, urdf_path
 from simeval.objects.model import Mesh, ObjectModel
 from simeval.physics.execute import execute, object_frame
 from simeval.physics.protocols import palm_rise, shake_axes
@@ -76,6 +77,33 @@ def draw(
         lightDiffuseCoeff=0.5,
     )[2]
     return np.reshape(np.asarray(image, dtype=np.uint8), (size, size, 4))[:, :, :3]
+
+
+def draw_hand(
+    joints: Array, colors: Mapping[str, Sequence[float]], size: tuple[int, int] = (480, 600)
+) -> NDArray[np.uint8]:
+    """Picture (height, width, 3) of the hand alone, seen from before the palm and from the thumb's side.
+
+    Args:
+        joints: (22,) rad.
+        colors: link of `HandModel.link_names` -> red, green, blue, alpha, 0 to 1; others keep the hand's own.
+        size: width and height in pixels.
+    """
+    p = bullet()
+    p.resetSimulation()
+    body = p.loadURDF(str(urdf_path()), useFixedBase=True)
+    for i, angle in enumerate(joints.tolist()):
+        p.resetJointState(body, i, angle)
+    names = load_hand().link_names
+    for name, color in colors.items():
+        p.changeVisualShape(body, names.index(name) - 1, rgbaColor=color)
+    view = p.computeViewMatrix([0.26, -0.42, 0.16], [0.025, -0.02, 0.08], [0, 0, 1])
+    projection = p.computeProjectionMatrixFOV(30, size[0] / size[1], 0.02, 5)
+    image = p.getCameraImage(
+        *size, view, projection, renderer=p.ER_TINY_RENDERER, shadow=0,
+        lightDirection=[0.5, -0.8, 0.8], lightAmbientCoeff=0.65, lightDiffuseCoeff=0.5,
+    )[2]  # fmt: skip
+    return np.reshape(np.asarray(image, dtype=np.uint8), (size[1], size[0], 4))[:, :, :3]
 
 
 def _add_floor(model: ObjectModel, rise: float) -> None:

@@ -157,6 +157,14 @@ class World:
         points = self._p.getContactPoints(self.hand, self.object)
         return {c[3] for c in points if c[9] > 0}
 
+    def pushes(self) -> dict[int, Array]:
+        """Normal force (3,) N on the object of each link in `touching_links`, in the last step, friction left out."""
+        found: dict[int, Array] = {}
+        for c in self._p.getContactPoints(self.hand, self.object):
+            if c[9] > 0:
+                found[c[3]] = found.get(c[3], np.zeros(3)) - c[9] * np.array(c[7])
+        return found
+
     def place_stand(self) -> None:
         """Hold the object as it stands until pushed with more than twice its weight.
 

@@ -8,8 +8,10 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
+
+import numpy as np
 
 from simeval.records import Outcome, TrialRecord
 from simeval.stats import Estimate, clustered_bootstrap, rate
@@ -20,6 +22,7 @@ FLOORS = ("open-hand", "random", "scoop")
 PROTOCOLS = ("lift", "six-direction")  # those that come first; any other follows by name
 ALL = "all"  # the group of everything
 UNTYPED = "untyped"  # the group of trials that asked for no type
+_BLIND = 0xB11D
 GroupBy = Literal["type", "object"] | None
 
 
@@ -87,6 +90,23 @@ def summarise(runs: Sequence[Run], group_by: GroupBy = None) -> list[MetricRow]:
     return rows
 
 
+def type_blind(runs: Sequence[Run], group_by: GroupBy = None, seed: int = 0) -> list[MetricRow]:
+    """Return the type fidelities that the same grasps have where the types are drawn at random: what chance gives.
+
+    Each trial that asked for a type gets one drawn, by `seed`, from all that its run asked for; in the order of the
+    trials' ids. Rows as in `summarise`, "type-blind" in the generator's name.
+    """
+    blind = []
+    for run in runs:
+        records = sorted(run.records, key=lambda r: r.trial_id)
+        asked = [r.grasp_type for r in records if r.grasp_type]
+        drawn = iter(np.random.default_rng([_BLIND, seed]).choice(asked, len(asked)).tolist() if asked else [])
+        records = [replace(r, grasp_type=next(drawn)) if r.grasp_type else r for r in records]
+        variant = f"{run.manifest.get('variant') or ''} type-blind".lstrip()
+        blind.append(Run({**run.manifest, "variant": variant}, records))
+    return [row for row in summarise(blind, group_by) if row.metric.startswith("type_fidelity")]
+
+
 def outcome_counts(runs: Sequence[Run]) -> list[OutcomeRow]:
     """Return how often each outcome occurred, per generator and protocol, in the order of `summarise`."""
     rows = []
@@ -114,6 +134,10 @@ def _metrics(records: Sequence[TrialRecord]) -> Iterable[tuple[str, str, Estimat
         yield protocol, f"{protocol.replace('-', '_')}_success", _rate(trials, lambda r: r.success)
         if protocol == "six-direction":
             yield protocol, "any_direction_success", _rate(trials, lambda r: r.directions_held >= 1)
+        typed = [r for r in trials if r.grasp_type]
+        if typed:
+            yield protocol, "type_fidelity_commanded", _rate(typed, lambda r: r.commanded_type == r.grasp_type)
+            yield protocol, "type_fidelity_achieved", _rate(typed, lambda r: r.achieved_type == r.grasp_type)
         yield protocol, "penetration_mm_mean", _mean(trials, lambda r: r.penetration_mm)
         yield protocol, "penetration_mm_p95", _mean(trials, lambda r: r.penetration_mm, "p95")
         yield protocol, "crash_rate", _rate(trials, lambda r: r.outcome in (Outcome.CRASHED, Outcome.TIMEOUT))

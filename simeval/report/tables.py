@@ -18,6 +18,7 @@ from simeval.report.summary import (
     OutcomeRow,
     outcome_counts,
     summarise,
+    type_blind,
 )
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "render",
     "rich_table",
     "summarise",
+    "type_blind",
 ]
 
 FORMATS = ("md", "csv", "json", "latex")
@@ -42,6 +44,8 @@ _HEADERS = {
     "six_direction_success": "six-direction %",
     "secure_success": "secure %",
     "any_direction_success": "any direction %",
+    "type_fidelity_commanded": "type commanded %",
+    "type_fidelity_achieved": "type achieved %",
     "penetration_mm_mean": "penetration mm",
     "penetration_mm_p95": "penetration p95 mm",
     "crash_rate": "crash %",
@@ -50,7 +54,9 @@ _HEADERS = {
 """Columns in this order; any other metric follows under its own name."""
 
 _TERMINAL_HEADERS = {"penetration mm": "pen. mm"}
-_NOT_IN_TERMINAL = ("any_direction_success", "penetration_mm_p95")
+_NOT_IN_TERMINAL = (
+    "any_direction_success", "type_fidelity_commanded", "type_fidelity_achieved", "penetration_mm_p95",
+)  # fmt: skip
 _NOT_IN_GROUPED_TERMINAL = ("crash_rate", "cpu_s_per_grasp")
 
 
