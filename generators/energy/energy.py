@@ -10,10 +10,8 @@ from torch import Tensor
 from simeval.generators.closing import hand_spheres
 from simeval.generators.energy.field import Field
 from simeval.hand import FINGERS, load_hand
-from simeval.taxonomy import GRASP_TYPES, GraspType
+from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType
 
-REACH = 2.2
-"""How far past the posture, as a multiple of the way from the preshape, a hand still looks like its type."""
 TORQUE_ARM = 0.04
 """Torques count as forces at this distance [m] from the centre of mass."""
 SOFT = 0.001
@@ -142,7 +140,7 @@ def type_distance(hand: HandTensors, joints: Tensor, kind: Tensor) -> Tensor:
     at = kind.clamp(min=0)
     scale = 1 / (hand.upper - hand.lower)
     offset, way = (joints - hand.preshape[at]) * scale, hand.way[at] * scale
-    along = ((offset * way).sum(1) / way.square().sum(1)).clamp(0, REACH).detach()
+    along = ((offset * way).sum(1) / way.square().sum(1)).clamp(0, CLOSING_REACH).detach()
     return (kind >= 0) * (offset - along[:, None] * way).square().sum(1)
 
 
