@@ -234,13 +234,13 @@ def test_too_many_crashes_exit_with_3(monkeypatch: pytest.MonkeyPatch, capfd: py
     assert "100% of the trials crashed or timed out" in err
 
 
-def test_debug_shows_the_traceback() -> None:
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     from simeval.errors import SettingError
 
     for arguments in (["--debug", "table", "."], ["table", ".", "--debug"]):
         with pytest.raises(Exception, match="no run in it"):
             main(arguments)
-    os.environ["SIMEVAL_DEBUG"] = "1"
+    monkeypatch.setenv("SIMEVAL_DEBUG", "1")
     with pytest.raises(SettingError, match="unknown format"):
         main(["table", ".", "--format", "xls"])
 
