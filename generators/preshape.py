@@ -1,5 +1,6 @@
 """Preshape: bring the hand of a type up to a random place on the object, close the fingers, keep what could hold."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -51,19 +52,7 @@ class Preshape:
         Raises:
             SettingError: there is no such type.
         """
-        model = request.object
-        rng = np.random.default_rng([SEED, request.seed])
-        if request.grasp_type is not None:
-            kinds = {request.grasp_type: request.count}
-        else:
-            drawn = rng.choice(list(GRASP_TYPES), size=request.count)
-            kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
-        found = [self._best(model, grasp_type(name), count, rng) for name, count in kinds.items() if count]
-        if not found:
-            return GraspBatch.empty()
-        grasps = GraspBatch.concatenate(found)
-        assert grasps.score is not None
-        return grasps[np.argsort(-grasps.score, kind="stable")]
+        return best_by_type(request, np.random.default_rng([SEED, request.seed]), self._best)
 
     def _best(self, model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
         """Return the best `count` of `count` × `tries` candidates of one type."""
@@ -71,21 +60,44 @@ class Preshape:
         for _ in range(ROUNDS):
             missing = count - sum(len(b) for b in batches)
             grasps, score = candidates(model, kind, missing * self.tries, rng)
-            batches.append(_sound(model, grasps.with_(score=score), missing))
+            batches.append(sound(model, grasps.with_(score=score), missing))
             if len(batches[-1]) == missing:
                 break
         return GraspBatch.concatenate(batches)
 
 
-def _sound(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
-    """Return the `count` best-scored grasps that penetrate neither the object nor the hand itself."""
+def best_by_type(
+    request: GraspRequest,
+    rng: np.random.Generator,
+    best: Callable[[ObjectModel, GraspType, int, np.random.Generator], GraspBatch],
+) -> GraspBatch:
+    """Ask `best` (object, type, count, rng) for the requested type, or for types drawn; return all, the best first.
+
+    Raises:
+        SettingError: there is no such type.
+    """
+    if request.grasp_type is not None:
+        kinds = {request.grasp_type: request.count}
+    else:
+        drawn = rng.choice(list(GRASP_TYPES), size=request.count)
+        kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
+    found = [best(request.object, grasp_type(name), count, rng) for name, count in kinds.items() if count]
+    if not found:
+        return GraspBatch.empty()
+    grasps = GraspBatch.concatenate(found)
+    assert grasps.score is not None
+    return grasps[np.argsort(-grasps.score, kind="stable")]
+
+
+def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION) -> GraspBatch:
+    """Return the `count` best-scored grasps at most `deepest` [mm] in the object, and not deep in the hand itself."""
     assert grasps.score is not None
     kept: list[int] = []
     for i in np.argsort(-grasps.score, kind="stable").tolist():
         if len(kept) == count or grasps.score[i] == -np.inf:
             break
         depth = measure(model, grasps.rotation[i], grasps.translation[i], grasps.joints[i])
-        if depth.object_mm <= MOST_PENETRATION and depth.self_mm <= MOST_SELF_PENETRATION:
+        if depth.object_mm <= deepest and depth.self_mm <= MOST_SELF_PENETRATION:
             kept.append(i)
     return grasps[np.array(kept, dtype=int)]
 

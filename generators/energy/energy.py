@@ -73,7 +73,7 @@ def hand_tensors(device: str = "cpu") -> HandTensors:
     solid = spheres.radius > 0
     link, center, radius = spheres.link[solid], spheres.center[solid], spheres.radius[solid]
     chosen = np.arange(0, len(link), SELF_SPACING)
-    finger = np.array([_finger_index(i) for i in link])
+    finger = spheres.finger[solid]
     a, b = (chosen[i] for i in np.triu_indices(len(chosen), 1))
     base = np.array([not name.endswith(("middle", "distal")) for name in hand.link_names])[link]
     apart = (finger[a] != finger[b]) & ~(base[a] & base[b])
@@ -93,9 +93,9 @@ def hand_tensors(device: str = "cpu") -> HandTensors:
 def contact_groups(kind: GraspType) -> list[np.ndarray]:
     """Spheres (indices into HandTensors) of each part that should touch: a finger, the thumb or the palm."""
     hand, spheres = load_hand(), hand_spheres()
-    link = spheres.link[spheres.radius > 0]
+    solid = spheres.radius > 0
+    link, part = spheres.link[solid], spheres.finger[solid]
     wanted = np.array([name in kind.contact_links for name in hand.link_names])[link]
-    part = np.array([_finger_index(i) for i in link])
     return [np.flatnonzero(wanted & (part == p)) for p in range(-1, len(FINGERS)) if (wanted & (part == p)).any()]
 
 
@@ -158,7 +158,3 @@ def _overlap(hand: HandTensors, centers: Tensor) -> Tensor:
     """How far (B, P) [m] spheres of different fingers, or of finger and palm, are in one another."""
     apart = (centers[:, hand.pair_a] - centers[:, hand.pair_b]).square().sum(-1).clamp(min=1e-12).sqrt()
     return (hand.radius[hand.pair_a] + hand.radius[hand.pair_b] - apart).clamp(min=0)
-
-
-def _finger_index(link: int) -> int:
-    return next((k for k, s in enumerate(FINGERS.values()) if s.start < link <= s.stop), -1)

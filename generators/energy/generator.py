@@ -1,4 +1,4 @@
-"""The generator `energy`, and the same energy as a refinement of any grasps."""
+"""The generator `energy`: from closed preshapes downhill."""
 
 import zlib
 from collections.abc import Iterator
@@ -14,15 +14,14 @@ from simeval.generators.contacts import find_contacts
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.energy.field import Field
-from simeval.generators.preshape import candidates, rate
+from simeval.generators.preshape import best_by_type, candidates, rate, sound
 from simeval.grasp import Array, GraspBatch
+from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
-from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
-from simeval.taxonomy import GRASP_TYPES, GraspType, grasp_type
+from simeval.taxonomy import GRASP_TYPES, GraspType
 
 MOST_PENETRATION = 0.8  # mm, of a returned grasp with the object
-MOST_SELF_PENETRATION = 2.0  # mm
 ENERGY_WEIGHT = 0.1
 """What a unit of energy takes from a grasp's score, whose other part is `preshape.rate` (at most 1)."""
 
@@ -46,25 +45,14 @@ class Energy:
         Raises:
             SettingError: there is no such type.
         """
-        rng = np.random.default_rng([0xE9E, request.seed])
-        if request.grasp_type is not None:
-            kinds = {request.grasp_type: request.count}
-        else:
-            drawn = rng.choice(list(GRASP_TYPES), size=request.count)
-            kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
-        found = [self._best(request.object, grasp_type(name), count, rng) for name, count in kinds.items() if count]
-        if not found:
-            return GraspBatch.empty()
-        grasps = GraspBatch.concatenate(found)
-        assert grasps.score is not None
-        return grasps[np.argsort(-grasps.score, kind="stable")]
+        return best_by_type(request, np.random.default_rng([0xE9E, request.seed]), self._best)
 
     def _best(self, model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
         start, _ = candidates(model, kind, count * self.tries, rng)
         if not len(start):
             return GraspBatch.empty()
         grasps, _ = descend(model, start, kind, self.schedule, int(rng.integers(2**31)), self.device)
-        return sound(model, grasps, count)
+        return sound(model, grasps, count, MOST_PENETRATION)
 
 
 def descend(
@@ -76,13 +64,19 @@ def descend(
     count = len(start)
     which = torch.zeros(count, dtype=torch.long, device=device)
     index = torch.full((count,), list(GRASP_TYPES).index(kind.name), device=device)
-    joints = np.clip(start.joints, *_limits())
+    clip = load_hand().clip
 
     def tensor(x: Array) -> torch.Tensor:
         return torch.tensor(x, dtype=torch.float32, device=device)
 
     none = torch.zeros(count, 1, dtype=torch.long, device=device)
-    state = State(tensor(start.rotation), tensor(start.translation), tensor(joints), none, tensor(np.zeros((count, 1))))
+    state = State(
+        tensor(start.rotation),
+        tensor(start.translation),
+        tensor(clip(start.joints)[0]),
+        none,
+        tensor(np.zeros((count, 1))),
+    )
     contacts, groups = nearest_contacts(hand, field, state, which, [kind.name] * count)
     state = State(state.rotation, state.translation, state.joints, contacts, shares(groups, [kind.name] * count))
     generator = torch.Generator().manual_seed(seed ^ zlib.crc32(kind.name.encode()))
@@ -90,9 +84,7 @@ def descend(
         state, value = anneal(hand, field, state, groups, which, index, generator, schedule, weights or Weights())
     u, _, vt = np.linalg.svd(state.rotation.double().cpu().numpy())  # float32 drifts from SO(3)
     energy = value.double().cpu().numpy()
-    grasps = GraspBatch(
-        u @ vt, state.translation.double().cpu().numpy(), np.clip(state.joints.double().cpu().numpy(), *_limits())
-    )
+    grasps = GraspBatch(u @ vt, state.translation.double().cpu().numpy(), clip(state.joints.double().cpu().numpy())[0])
     return grasps.with_(score=_score(model, grasps, kind) - ENERGY_WEIGHT * energy), energy
 
 
@@ -107,29 +99,9 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def sound(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
-    """Return the `count` best-scored grasps that penetrate neither the object nor the hand itself."""
-    assert grasps.score is not None
-    kept: list[int] = []
-    for i in np.argsort(-grasps.score, kind="stable").tolist():
-        if len(kept) == count:
-            break
-        depth = measure(model, grasps.rotation[i], grasps.translation[i], grasps.joints[i])
-        if depth.object_mm <= MOST_PENETRATION and depth.self_mm <= MOST_SELF_PENETRATION:
-            kept.append(i)
-    return grasps[np.array(kept, dtype=int)]
-
-
 def _score(model: ObjectModel, grasps: GraspBatch, kind: GraspType) -> Array:
     """`preshape.rate` (N,) of grasps as they are."""
     distance, spheres = object_distance(model), hand_spheres()
     centers = spheres.place(grasps.joints) @ grasps.rotation.swapaxes(1, 2) + grasps.translation[:, None]
     clearance = distance.signed(centers.reshape(-1, 3)).reshape(centers.shape[:2]) - spheres.radius
     return rate(model, kind, find_contacts(distance, centers, clearance))
-
-
-def _limits() -> tuple[Array, Array]:
-    from simeval.hand import load_hand
-
-    hand = load_hand()
-    return hand.lower, hand.upper
