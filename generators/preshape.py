@@ -9,9 +9,8 @@ from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.approach import SETTLE, approaches
 from simeval.generators.closing import close_fingers, slide
-from simeval.generators.contacts import Contacts, find_contacts, imbalance, wrench_matrix
+from simeval.generators.holding import hold_scores
 from simeval.grasp import Array, GraspBatch
-from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
@@ -19,11 +18,6 @@ from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType, grasp_type
 
 MOST_PENETRATION = 1.0  # mm, of a returned grasp with the object
 MOST_SELF_PENETRATION = 2.0  # mm
-PUSH = 3.0  # times the load, the largest push on one edge of a friction pyramid
-MISSING = 0.5  # score lost where the thumb, or the fingers, should hold and don't touch
-FOREIGN = 0.2  # score lost where all that touches are links that a grasp of the type doesn't hold with
-LOADS = np.concatenate([np.eye(6), -np.eye(6)])
-"""(12, 6) unit forces along ±x ±y ±z and torques about them."""
 ROUNDS = 3  # of drawing candidates, until `count` of them are sound
 SEED = 0x5E5A
 
@@ -34,11 +28,11 @@ class _Candidates(NamedTuple):
 
 
 class Preshape:
-    """Approach along a surface normal, close until touch, rank by how well the contacts balance forces and torques.
+    """Approach along a surface normal, close until touch, rank by how well the squeeze will balance on the object.
 
     A classical sampler in the manner of GraspIt! (Miller et al. 2003, "Automatic grasp planning using shape
     primitives"): it knows the exact shape and has learned nothing. Each returned grasp is the best of about `tries`
-    candidates; the score lies below 1.
+    candidates; the score is that of `holding.hold_scores`.
     """
 
     def __init__(self, tries: int = 6) -> None:
@@ -111,28 +105,8 @@ def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.G
         translation, _ = slide(distance, at.rotation, translation, at.start, at.settle, SETTLE)
     goal = at.start + (kind.posture - kind.preshape)
     closed = close_fingers(distance, at.rotation, translation, at.start, goal, CLOSING_REACH)
-    contacts = find_contacts(distance, closed.centers, closed.clearance)
-    score = rate(model, kind, contacts)
-    score[closed.clearance.min(axis=1) < -1e-3 * MOST_PENETRATION] = -np.inf
-    return _Candidates(GraspBatch(at.rotation, translation, closed.joints), score)
-
-
-def rate(model: ObjectModel, kind: GraspType, contacts: Contacts) -> Array:
-    """Score (N,) ≤ 1: the mean share of a unit force or torque, over 12 directions, that the contacts can balance.
-
-    On 987 unranked grasps of 21 embedded objects the area under its curve for `lift` was 0.83. To stay true to
-    the type, `MISSING` is lost where the thumb or the fingers should hold and don't touch, and up to `FOREIGN`
-    for touching links that aren't among the type's contact links.
-    """
-    names = load_hand().link_names
-    matrix = wrench_matrix(contacts, model.center_of_mass)
-    score = 1 - imbalance(matrix, LOADS, PUSH).mean(axis=1)
-    own = np.array([name in kind.contact_links for name in names])
-    thumb = np.array([name.startswith("th") for name in names])
-    finger = ~thumb & (np.arange(len(names)) > 0)
-    for group in (own & thumb, own & finger):
-        if group.any():
-            score -= MISSING * ~np.isin(contacts.link, np.flatnonzero(group)).any(axis=1)
-    touching = contacts.link >= 0
-    foreign = (touching & ~own[contacts.link]).sum(axis=1) / np.maximum(touching.sum(axis=1), 1)
-    return score - FOREIGN * foreign
+    grasps = GraspBatch(at.rotation, translation, closed.joints)
+    shallow = np.flatnonzero(closed.clearance.min(axis=1) >= -1e-3 * MOST_PENETRATION)
+    score = np.full(len(grasps), -np.inf)
+    score[shallow] = hold_scores(model, kind, grasps[shallow])
+    return _Candidates(grasps, score)

@@ -60,6 +60,8 @@ class GraspBank:
     grasps: GraspBatch  # N
     shapes: Mapping[tuple[str, float], ObjectShape] = field(default_factory=dict)  # may lack some or all
     meta: Mapping[str, Any] = field(default_factory=dict)  # how it was made: versions, command, physics
+    vectors: Array | None = None  # (N, 28) as in the file, in the order of VECTOR_NAMES; None where it isn't one file
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)  # (N,) columns that only data sets have
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -151,6 +153,7 @@ def write_bank(
     vectors: Array,
     shapes: Mapping[tuple[str, float], ObjectShape] | None = None,
     meta: Mapping[str, Any] | None = None,
+    extra: Mapping[str, NDArray[Any]] | None = None,
 ) -> None:
     """Write a bank as Parquet, atomically.
 
@@ -163,11 +166,19 @@ def write_bank(
             `GraspBatch.from_vectors(vectors)`: grasps that were tried in any other form are not the same bit for bit.
         shapes: by code and scale, for retrieval; of every object or of none.
         meta: how the grasps were made, as JSON types; `data_kind` says "embedded" or "real".
+        extra: (N,) further columns by name, numbers or text.
+
+    Vectors that are float32 numbers, all of them, are stored as such, in half the space.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path, flat = Path(path), np.ascontiguousarray(vectors, dtype=np.float64)
+    path = Path(path)
+    flat: NDArray[np.floating] = np.ascontiguousarray(vectors, dtype=np.float64)
+    with np.errstate(over="ignore"):
+        single = flat.astype(np.float32)
+    if np.array_equal(single, flat):
+        flat = single
     keys = [(code, float(scale)) for code, scale in zip(codes, scales, strict=True)]
     columns: dict[str, Any] = {
         "object": pa.array(list(codes), pa.string()),
@@ -180,6 +191,9 @@ def write_bank(
             rows = np.array([getattr(shapes[key], name) for key in keys], dtype=np.float64)
             columns[name] = pa.FixedSizeListArray.from_arrays(rows.ravel(), 3)
         columns["volume"] = pa.array([shapes[key].volume for key in keys], pa.float64())
+    for name, column in (extra or {}).items():
+        values = np.asarray(column)
+        columns[name] = pa.array(values.astype(np.float32) if values.dtype.kind == "f" else values.tolist())
     facts = {"schema": BANK_SCHEMA, "vector": list(VECTOR_NAMES), **(meta or {})}
     table = pa.table(columns).replace_schema_metadata({_META_KEY: json.dumps(facts, sort_keys=True)})
     part = path.with_suffix(f".{os.getpid()}.part")
@@ -235,7 +249,8 @@ def _from_sets(sets: Iterable[GraspSet], source: str) -> GraspBank:
 def _select(bank: GraspBank, rows: NDArray[np.intp]) -> GraspBank:
     return GraspBank(
         bank.source, bank.data_kind, bank.codes[rows], bank.scales[rows], bank.types[rows], bank.grasps[rows],
-        bank.shapes, bank.meta,
+        bank.shapes, bank.meta, None if bank.vectors is None else bank.vectors[rows],
+        {name: column[rows] for name, column in bank.extra.items()},
     )  # fmt: skip
 
 
@@ -268,7 +283,10 @@ def _parse(path: Path, table: "pa.Table", meta: Mapping[str, Any]) -> GraspBank:
     types = np.array(table["type"].to_pylist(), dtype=np.str_)
     shapes = dict(_shapes(table, codes, scales)) if "low" in table.column_names else {}
     kind = str(meta.get("data_kind", "real"))
-    return GraspBank(str(path), kind, codes, scales, types, GraspBatch.from_vectors(vectors), shapes, meta)
+    known = {"object", "scale", "type", "grasp", "volume", *_SHAPE_VECTORS}
+    extra = {n: np.array(table[n].to_pylist()) for n in table.column_names if n not in known}
+    grasps = GraspBatch.from_vectors(vectors)
+    return GraspBank(str(path), kind, codes, scales, types, grasps, shapes, meta, vectors, extra)
 
 
 def _shapes(

@@ -9,10 +9,10 @@ import pytest
 
 from simeval.bank import load_bank, write_bank
 from simeval.cli import main
+from simeval.dataset.label import label, write_labelled
 from simeval.errors import DataError, SettingError
 from simeval.grasp import GraspBatch, euler_to_matrix
 from simeval.hand import FINGERS, load_hand
-from simeval.label import label, write_labelled
 from simeval.metrics.types import (
     PAPER_CENTER,
     PAPER_TYPES,

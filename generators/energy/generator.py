@@ -9,21 +9,19 @@ import torch
 
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
-from simeval.generators.closing import hand_spheres
-from simeval.generators.contacts import find_contacts
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.energy.field import Field
-from simeval.generators.preshape import best_by_type, candidates, rate, sound
+from simeval.generators.holding import hold_scores
+from simeval.generators.preshape import best_by_type, candidates, sound
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
-from simeval.metrics.distance import object_distance
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import GRASP_TYPES, GraspType
 
 MOST_PENETRATION = 0.8  # mm, of a returned grasp with the object
 ENERGY_WEIGHT = 0.1
-"""What a unit of energy takes from a grasp's score, whose other part is `preshape.rate` (at most 1)."""
+"""What a unit of energy takes from a grasp's score, whose other part is `holding.hold_scores` (at most 0)."""
 
 
 class Energy:
@@ -85,7 +83,7 @@ def descend(
     u, _, vt = np.linalg.svd(state.rotation.double().cpu().numpy())  # float32 drifts from SO(3)
     energy = value.double().cpu().numpy()
     grasps = GraspBatch(u @ vt, state.translation.double().cpu().numpy(), clip(state.joints.double().cpu().numpy())[0])
-    return grasps.with_(score=_score(model, grasps, kind) - ENERGY_WEIGHT * energy), energy
+    return grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy), energy
 
 
 @contextmanager
@@ -97,11 +95,3 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _score(model: ObjectModel, grasps: GraspBatch, kind: GraspType) -> Array:
-    """`preshape.rate` (N,) of grasps as they are."""
-    distance, spheres = object_distance(model), hand_spheres()
-    centers = spheres.place(grasps.joints) @ grasps.rotation.swapaxes(1, 2) + grasps.translation[:, None]
-    clearance = distance.signed(centers.reshape(-1, 3)).reshape(centers.shape[:2]) - spheres.radius
-    return rate(model, kind, find_contacts(distance, centers, clearance))

@@ -14,7 +14,7 @@ from simeval.commands.options import Data, Workers, all_cores, key_values, say, 
 from simeval.errors import DataError, SettingError
 
 if TYPE_CHECKING:
-    from simeval.dataset import BuildReport
+    from simeval.dataset.build import BuildReport
     from simeval.objects import ObjectLibrary
 
 INTERRUPTED = 130  # exit code
@@ -29,13 +29,16 @@ def _dataset() -> None:
 
 @app.command("build")
 def build(
-    out: Annotated[Path, typer.Option("--out", help="The bank: a .parquet file.", metavar="FILE")],
+    out: Annotated[Path, typer.Option("--out", help="The set: a .parquet file.", metavar="FILE")],
     objects: Annotated[
         str,
         typer.Option(help="embedded, dexgraspnet, dexgraspnet/SPLIT, or N embedded ones.", metavar="WHICH"),
     ] = "embedded",
     scale: Annotated[
         list[float] | None, typer.Option(help="Only this scale; repeatable. Default: all that suit a hand.")
+    ] = None,
+    scales: Annotated[
+        int | None, typer.Option(min=1, help="At most so many scales of each object, drawn from those that suit.")
     ] = None,
     generator: Annotated[
         str | None, typer.Option("--generator", "-g", help="Where grasps come from; default preshape.")
@@ -44,48 +47,51 @@ def build(
         list[str] | None, typer.Option("--set", help="Setting of the generator; repeatable.", metavar="KEY=VALUE")
     ] = None,
     types: Annotated[str | None, typer.Option(help="Grasp types with commas between; default all.")] = None,
-    per_object: Annotated[int | None, typer.Option(min=1, help="Grasps kept of an object at a scale.")] = None,
+    per_object: Annotated[
+        int | None, typer.Option(min=1, help="Grasps kept of an object at a scale, shared among the types.")
+    ] = None,
     waves: Annotated[int | None, typer.Option(min=1, help="Candidates of each type an object gets at most.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the candidates.")] = 0,
     workers: Workers = None,
     data: Data = None,
 ) -> None:
-    """Build a bank: generate grasps, simulate `lift`, keep those that were lifted.
+    """Build a set: generate grasps, simulate `lift` and `six-direction`, keep those that hold and are of their type.
 
-    Issue the same command again to resume it.
+    Ctrl-C writes what is finished. The same command goes on from there.
     """
     from simeval.commands.progress import Bars
-    from simeval.dataset import BuildProgress, BuildSpec, build_bank
+    from simeval.dataset.build import BuildProgress, build_dataset
+    from simeval.dataset.grow import Recipe
     from simeval.objects import ObjectLibrary
 
     _check_out(out)
     library = ObjectLibrary(data)
-    chosen = {
+    given = {
         "generator": generator,
         "types": None if types is None else tuple(kind.strip() for kind in types.split(",")),
         "per_object": per_object,
         "waves": waves,
     }
-    spec = BuildSpec(
-        objects=choose_objects(library, objects, scale or []), settings=key_values("--set", settings or []), seed=seed,
-        workers=all_cores() if workers is None else workers, data=library.data,
-        **{name: value for name, value in chosen.items() if value is not None},  # type: ignore[arg-type]
+    recipe = Recipe(
+        settings=key_values("--set", settings or []), seed=seed, data=library.data,
+        **{name: value for name, value in given.items() if value is not None},  # type: ignore[arg-type]
     )  # fmt: skip
+    chosen = choose_objects(library, objects, scale or [], scales)
     begun = time.monotonic()
-    with Bars({"building": len(spec.objects)}, "objects", patience=0) as bars:
+    with Bars({"building": len(chosen)}, "objects", patience=0) as bars:
         update = bars.callback("building")
 
         def watch(state: BuildProgress) -> None:
             update(state.done, state.total)
 
         try:
-            report = build_bank(spec, out, _command(), watch)
+            report = build_dataset(recipe, chosen, out, _command(), all_cores() if workers is None else workers, watch)
         except KeyboardInterrupt:
             bars.close()
-            say("interrupted. The same command resumes it.")
+            say("interrupted: what is finished was written. The same command goes on.")
             raise typer.Exit(INTERRUPTED) from None
-    _summarise(report, len(spec.objects), time.monotonic() - begun)
-    say(f"bank: {out}")
+    _summarise(report, len(chosen), time.monotonic() - begun)
+    say(f"set: {out}")
 
 
 @app.command("label")
@@ -106,8 +112,8 @@ def label(
     planar and spherical. `commanded` compares the joints with the postures of all six types.
     """
     from simeval.bank import load_bank
-    from simeval.label import label as label_bank
-    from simeval.label import write_labelled
+    from simeval.dataset.label import label as label_bank
+    from simeval.dataset.label import write_labelled
 
     _check_out(out)
     found = load_bank(bank, data)
@@ -126,28 +132,46 @@ def _check_out(out: Path) -> None:
         raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
 
 
-def choose_objects(library: "ObjectLibrary", which: str, scales: list[float]) -> list[tuple[str, float]]:
+def choose_objects(
+    library: "ObjectLibrary", which: str, scales: list[float], most: int | None = None
+) -> list[tuple[str, float]]:
     """Return (code, scale) pairs: of a source or one of its splits, or a number of embedded ones over all their kinds.
 
-    Embedded objects have their own size, scale 1; DexGraspNet's come at every scale at which they suit a hand.
+    Embedded objects have their own size, scale 1; DexGraspNet's come at the scales at which they suit a hand: all, or
+    `most` of them, drawn by the object's code. Every object comes once before any comes again.
 
     Raises:
         SimevalError: no such source or split, or nothing is left at these scales.
     """
     if which.isdigit():
-        codes = library.codes("embedded")
+        codes: Sequence[str] = library.codes("embedded")
         count = int(which)
         if not 1 <= count <= len(codes):
             raise SettingError(f"--objects {which}: expected 1 to {len(codes)} embedded objects")
-        return [(code, s) for code in _spread(codes, count) for s in scales or [1.0]]
-    source, _, split = which.partition("/")
-    codes = library.codes(source, split or None)
-    if source == "embedded":
-        return [(code, s) for code in codes for s in scales or [1.0]]
-    pairs = [(code, s) for code in codes for s in library.dexgraspnet.row(code).scales if not scales or s in scales]
+        codes = _spread(codes, count)
+    else:
+        source, _, split = which.partition("/")
+        codes = library.codes(source, split or None)
+    rounds: dict[int, list[tuple[str, float]]] = {}
+    for code in codes:
+        for turn, s in enumerate(_scales(library, code, scales)[:most]):
+            rounds.setdefault(turn, []).append((code, s))
+    pairs = [pair for turn in sorted(rounds) for pair in rounds[turn]]
     if not pairs:
         raise SettingError(f"no object of {which} suits a hand at {', '.join(f'{s:g}' for s in scales) or 'any scale'}")
     return pairs
+
+
+def _scales(library: "ObjectLibrary", code: str, wanted: list[float]) -> list[float]:
+    """Scales of an object, in an order drawn by its code."""
+    import numpy as np
+
+    from simeval.objects.embedded import PREFIX
+
+    if code.startswith(PREFIX):
+        return wanted or [1.0]
+    fitting = [s for s in library.dexgraspnet.row(code).scales if not wanted or s in wanted]
+    return np.random.default_rng(list(code.encode())).permutation(fitting).tolist()
 
 
 def _spread(codes: Sequence[str], count: int) -> list[str]:
@@ -163,11 +187,13 @@ def _spread(codes: Sequence[str], count: int) -> list[str]:
 def _summarise(report: "BuildReport", objects: int, seconds: float) -> None:
     from simeval.commands.progress import duration
 
-    show(f"{report.kept.total()} grasps of {report.objects} of {objects} objects, in {duration(seconds)}")
-    for kind in sorted({*report.tried, *report.kept}):
-        tried, lifted = report.tried[kind], report.lifted[kind]
-        share = f"{lifted / tried:.0%} of {tried} tried now lifted" if tried else "none tried now"
-        show(f"    {kind or 'any type'}: {report.kept[kind]} kept, {share}")
+    effort = report.effort
+    show(f"{effort.kept.total()} grasps of {report.objects} of {objects} objects, in {duration(seconds)} this time")
+    for kind in sorted(effort.tried):
+        tried, held = effort.tried[kind], effort.held[kind]
+        show(f"    {kind}: {effort.kept[kind]} kept of {tried} tried, {held} of which held six directions")
+    for (code, scale), reason in report.empty.items():
+        show(f"    nothing for {code} at scale {scale:g}: {reason or 'no candidate held'}")
 
 
 def _command() -> str:

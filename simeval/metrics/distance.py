@@ -11,6 +11,8 @@ from simeval.objects.model import Mesh, ObjectModel
 SEAM = 5e-6
 """Distance [m] by which each piece is widened when asked whether it holds a point: pieces cut from one solid meet with
 rounding errors of micrometres between them, and a point in such a gap is inside."""
+SLACK = 1e-4
+"""Distance [m] by which boxes are widened in `may_reach`: more than surface and pieces differ by."""
 
 
 class ObjectDistance:
@@ -30,6 +32,8 @@ class ObjectDistance:
         self._pieces = [
             (p.vertices.min(axis=0) - SEAM, p.vertices.max(axis=0) + SEAM, *_planes(p)) for p in model.pieces
         ]
+        self._low = np.array([p[0] for p in self._pieces])  # (K, 3) m
+        self._high = np.array([p[1] for p in self._pieces])
         self.lower = self._vertices.min(axis=0)  # (3,) m
         self.upper = self._vertices.max(axis=0)
 
@@ -45,6 +49,18 @@ class ObjectDistance:
         """Signed distance (P,) [m] and closest surface point (P, 3) of points (P, 3), for the price of one query."""
         squared, closest = self._nearest(points)
         return np.where(self.inside(points), -1.0, 1.0) * np.sqrt(squared), closest
+
+    def may_reach(self, points: Array, reach: Array | float) -> NDArray[np.bool_]:
+        """Whether the surface may lie within `reach` (P,) [m] of points (P, 3): False only where it surely doesn't.
+
+        Far cheaper than a distance: it looks at the bounding boxes of the convex pieces.
+        """
+        margin = np.broadcast_to(np.asarray(reach) + SLACK, len(points))[:, None]
+        found = np.flatnonzero(((points > self.lower - margin) & (points < self.upper + margin)).all(axis=1))
+        p, m = points[found, None], margin[found, None]
+        result = np.zeros(len(points), dtype=bool)
+        result[found] = np.any(((p > self._low - m) & (p < self._high + m)).all(axis=2), axis=1)
+        return result
 
     def _nearest(self, points: Array) -> tuple[Array, Array]:
         if not len(points):

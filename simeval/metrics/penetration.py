@@ -31,35 +31,36 @@ class Penetration:
     axis (a sphere of radius r whose centre is s outside a face is r − s deep), signed distance at box surfaces."""
 
 
-def measure(model: ObjectModel, rotation: Array, translation: Array, joints: Array) -> Penetration:
-    """Measure one grasp: palm pose (3, 3), (3,) m in the object frame, joints (22,) rad."""
+def measure(model: ObjectModel, rotation: Array, translation: Array, joints: Array, own: bool = True) -> Penetration:
+    """Measure one grasp: palm pose (3, 3), (3,) m in the object frame, joints (22,) rad.
+
+    Without `own` the hand's penetration with itself is left out (NaN).
+    """
     hand = load_hand()
     local_rotation, local_translation = hand.primitive_transforms(joints)
     frames = rotation @ local_rotation  # (18, 3, 3)
     origins = local_translation @ rotation.T + translation  # (18, 3)
     inside = object_in_hand(hand, frames, origins, _surface_points(model))
     outside = float(hand_depths(hand, object_distance(model), rotation, translation, joints).max())
-    own = self_penetration(hand, local_rotation, local_translation)
-    return Penetration(1e3 * max(inside, outside), 1e3 * own, 1e3 * inside, 1e3 * outside)
+    self_depth = self_penetration(hand, local_rotation, local_translation) if own else np.nan
+    return Penetration(1e3 * max(inside, outside), 1e3 * self_depth, 1e3 * inside, 1e3 * outside)
 
 
 def object_in_hand(hand: HandModel, frames: Array, origins: Array, points: Array) -> float:
     """Depth [m] of the deepest of `points` (P, 3) inside a primitive at (frames (18, 3, 3), origins (18, 3))."""
-    reach = _reach(hand)
+    square = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", origins, origins)
+    near = square - 2 * points @ origins.T < _reach(hand) ** 2 + 1e-6  # (P, 18); 1e-6 m²: more than it rounds off
     depth = 0.0
-    for k in range(len(origins)):
-        offset = points - origins[k]
-        near = offset[np.einsum("ij,ij->i", offset, offset) < reach[k] ** 2]
-        if len(near):
-            depth = max(depth, -float(primitive_distance(hand, k, near @ frames[k]).min()))
+    for k in np.flatnonzero(near.any(axis=0)).tolist():
+        offset = points[near[:, k]] - origins[k]
+        depth = max(depth, -float(primitive_distance(hand, k, offset @ frames[k]).min()))
     return depth
 
 
 def hand_depths(hand: HandModel, distance: ObjectDistance, rotation: Array, translation: Array, joints: Array) -> Array:
     """Depth (18,) [m] of each collision primitive inside the object, 0 where it's outside."""
     points, radii, owners = query_points(hand, rotation, translation, joints)
-    margin = radii[:, None]
-    near = ((points > distance.lower - margin) & (points < distance.upper + margin)).all(axis=1)
+    near = distance.may_reach(points, radii)
     depths = np.zeros(len(hand.primitives))
     if near.any():
         np.maximum.at(depths, owners[near], radii[near] - distance.signed(points[near]))

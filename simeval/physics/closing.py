@@ -118,11 +118,15 @@ def find_contacts(model: ObjectModel, rotation: Array, translation: Array, joint
     """Links within `CONTACT_GAP` of the object: the nearest point of each collision primitive."""
     hand, distance = load_hand(), object_distance(model)
     points, radii, owners = query_points(hand, rotation, translation, joints)
+    near = distance.may_reach(points, radii + CONTACT_GAP)
+    points, radii, owners = points[near], radii[near], owners[near]
     signed, closest = distance.signed_and_closest(points)
     gaps = signed - radii
     contacts = []
     for k, shape in enumerate(hand.primitives):
         own = np.flatnonzero(owners == k)
+        if not len(own):
+            continue
         i = own[np.argmin(gaps[own])]
         push = (closest[i] - points[i]) * np.sign(signed[i])
         length = float(np.linalg.norm(push))
@@ -147,11 +151,15 @@ def balanced_forces(contacts: list[Contact], center: Array) -> Array:
 def _jacobian(hand: HandModel, frames: Array, origins: Array, contact: Contact) -> Array:
     """(3, 22) velocity of the contact's point on its link per joint velocity."""
     jacobian = np.zeros((3, len(hand.lower)))
+    chain = []
     link = contact.link
     while link > 0:
-        axis = frames[link] @ hand.axes[link - 1]
-        jacobian[:, link - 1] = np.cross(axis, contact.point - origins[link])
+        chain.append(link)
         link = int(hand.parent[link])
+    if chain:
+        links = np.array(chain)
+        axes = (frames[links] @ hand.axes[links - 1, :, None])[..., 0]
+        jacobian[:, links - 1] = np.cross(axes, contact.point - origins[links]).T
     return jacobian
 
 

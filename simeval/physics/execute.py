@@ -80,7 +80,7 @@ def _run(trial: Trial, model: ObjectModel, physics: Physics, watch: Watch | None
     )  # fmt: skip
     start_mm = commanded.object_mm
     if not np.array_equal(targets.start, g.joints[0]):
-        start_mm = measure(model, rotation, translation, targets.start).object_mm
+        start_mm = measure(model, rotation, translation, targets.start, own=False).object_mm
     if start_mm > START_PENETRATION_LIMIT:
         reason = f"{start_mm:.1f} mm deep at the start"
         return replace(record, outcome=str(Outcome.START_PENETRATION), reason=reason)
@@ -101,7 +101,8 @@ def _complete(
     opposition, side = thumb_opposition(pushes), index_side(pushes)
     if verdict.held is not None:
         object_pose, joints = verdict.held
-        held_mm = measure(model, *palm_in_object(model, object_pose, rotation, translation), joints).object_mm
+        pose = palm_in_object(model, object_pose, rotation, translation)
+        held_mm = measure(model, *pose, joints, own=False).object_mm
         achieved = achieved_type(pushes, opposition, side, joints)
     return replace(
         record, outcome=str(verdict.outcome), reason=verdict.reason, lift_m=verdict.lift_m, slip_m=verdict.slip_m,

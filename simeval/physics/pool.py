@@ -1,13 +1,13 @@
-"""Many trials on several cores: a trial that crashes or hangs its worker costs that trial only."""
+"""Many trials, or other jobs, on several cores: one that crashes or hangs its worker costs that one only."""
 
 import os
 import signal
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeout
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from simeval.objects.model import ObjectModel
 from simeval.physics.execute import blank_record, execute
@@ -22,7 +22,12 @@ TRIAL_TIMEOUT = 120.0
 TASKS_PER_WORKER = 500
 """A worker is replaced after so many trials, so that what Bullet leaks between worlds never adds up."""
 CRASH_TRIES = 2
-"""A trial whose worker died is tried once more: it may have been the machine, not the trial."""
+"""A job whose worker died is tried once more: it may have been the machine, not the job."""
+
+TIMED_OUT = "timed out"
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "IGL_NUM_THREADS")
 
@@ -46,14 +51,36 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
 
     `workers` 0 runs in this process, without protection against crashes or hangs.
     """
+    for task, record, reason in run_jobs(run_task, tasks, workers, timeout, TASKS_PER_WORKER):
+        if record is not None:
+            yield record
+        elif reason == TIMED_OUT:
+            lost = blank_record(task.trial, Outcome.TIMEOUT, f"still running after {timeout:g} s")
+            yield replace(lost, wall_s=timeout, cpu_s=timeout)
+        else:
+            yield blank_record(task.trial, Outcome.CRASHED, reason)
+
+
+def run_jobs(
+    function: Callable[[Job], Result], jobs: Iterable[Job], workers: int, timeout: float, jobs_per_worker: int
+) -> Iterator[tuple[Job, Result | None, str]]:
+    """Yield (job, its result or None, why there is none), in the order they finish.
+
+    Args:
+        function: of a module, so that workers can import it.
+        jobs: drawn only as fast as they are worked off.
+        workers: processes; 0 runs in this one, without protection against crashes or hangs.
+        timeout: seconds after which a job's worker is killed; the reason is then `TIMED_OUT`.
+        jobs_per_worker: after which a worker is replaced.
+    """
     if workers == 0:
-        yield from (run_task(task) for task in tasks)
+        yield from ((job, function(job), "") for job in jobs)
         return
     from pebble import ProcessPool
 
-    waiting = iter(tasks)
-    flying: deque[tuple[ProcessFuture, Task, int]] = deque()
-    pool = ProcessPool(workers, max_tasks=TASKS_PER_WORKER, initializer=_start_worker, context=get_context("spawn"))
+    waiting = iter(jobs)
+    flying: deque[tuple[ProcessFuture, Job, int]] = deque()
+    pool = ProcessPool(workers, max_tasks=jobs_per_worker, initializer=_start_worker, context=get_context("spawn"))
     one_thread = dict.fromkeys(THREAD_VARIABLES, "1")  # read when a worker imports NumPy, so set it here
     before = {name: os.environ.get(name) for name in one_thread}
     os.environ.update(one_thread)
@@ -61,19 +88,20 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
         exhausted = False
         while flying or not exhausted:
             while not exhausted and len(flying) < 2 * workers + 1:
-                task = next(waiting, None)
-                if task is None:
+                try:
+                    job = next(waiting)
+                except StopIteration:
                     exhausted = True
                 else:
-                    flying.append((_schedule(pool, task, timeout), task, 1))
+                    flying.append((_schedule(pool, function, job, timeout), job, 1))
             if not flying:
                 break
-            future, task, tries = _first_done(flying)
-            record = _collect(future, task, timeout)
-            if record.outcome == Outcome.CRASHED and tries < CRASH_TRIES:
-                flying.append((_schedule(pool, task, timeout), task, tries + 1))
+            future, job, tries = _first_done(flying)
+            result, reason = _collect(future)
+            if result is None and reason != TIMED_OUT and tries < CRASH_TRIES:
+                flying.append((_schedule(pool, function, job, timeout), job, tries + 1))
             else:
-                yield record
+                yield job, result, reason
         pool.close()
     finally:
         pool.stop()
@@ -82,12 +110,12 @@ def run_tasks(tasks: Iterable[Task], workers: int = 1, timeout: float = TRIAL_TI
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
-def _schedule(pool: "ProcessPool", task: Task, timeout: float) -> "ProcessFuture":
-    """Schedule a task with Ctrl-C held back: the first one starts the pool's threads and processes, which inherit that,
+def _schedule(pool: "ProcessPool", function: Callable, job: object, timeout: float) -> "ProcessFuture":
+    """Schedule a job with Ctrl-C held back: the first one starts the pool's threads and processes, which inherit that,
     so that an interrupt reaches this process alone, even while a worker is still importing."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.schedule(run_task, args=[task], timeout=timeout)
+        return pool.schedule(function, args=[job], timeout=timeout)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -103,18 +131,17 @@ def _first_done(flying: deque) -> tuple:
     raise AssertionError("wait returned without a finished future")
 
 
-def _collect(future: "object", task: Task, timeout: float) -> TrialRecord:
+def _collect(future: "ProcessFuture") -> tuple[Any, str]:
     from pebble import ProcessExpired
 
     try:
-        return future.result()  # type: ignore[attr-defined]
+        return future.result(), ""
     except FutureTimeout:
-        record = blank_record(task.trial, Outcome.TIMEOUT, f"still running after {timeout:g} s")
-        return replace(record, wall_s=timeout, cpu_s=timeout)
+        return None, TIMED_OUT
     except ProcessExpired as error:
-        return blank_record(task.trial, Outcome.CRASHED, f"the worker died (exit code {error.exitcode})")
+        return None, f"the worker died (exit code {error.exitcode})"
     except Exception as error:
-        return blank_record(task.trial, Outcome.CRASHED, f"{type(error).__name__}: {error}")
+        return None, f"{type(error).__name__}: {error}"
 
 
 def _start_worker() -> None:

@@ -1,0 +1,1 @@
+"""Data sets of grasps that hold: build, check, convert, label."""
