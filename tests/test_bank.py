@@ -1,4 +1,4 @@
-"""Grasp banks: round trip, damaged and missing files, DexGraspNet's files as banks, and building one."""
+"""Grasp banks: round trip, damaged and missing files, DexGraspNet's files as banks."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simeval.bank import GraspBank, bank_fingerprint, load_bank, shape_of, write_bank
-from simeval.dataset import BuildProgress, BuildSpec, build_bank
+from simeval.bank import bank_fingerprint, load_bank, shape_of, write_bank
 from simeval.errors import DataError, SettingError
 from simeval.grasp import GraspBatch
 from simeval.objects import load_embedded, write_grasps
-from simeval.physics.pool import run_tasks
 
 CODE = "embedded-cylinder-04"
 
@@ -55,6 +53,24 @@ def test_shapes_and_facts_come_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(shape.low, model.surface.vertices.min(axis=0))
     np.testing.assert_array_equal(shape.center, model.center_of_mass)
     assert shape.volume == model.volume
+
+
+def test_float32_numbers_take_half_the_space_and_columns_come_back(tmp_path: Path) -> None:
+    many = np.random.default_rng(0).normal(size=(500, 28))
+    extra = {"directions_held": np.arange(500), "lift": np.array(["LIFTED"] * 500), "slip_mm": many[:, 0]}
+    sizes = []
+    for name, values in (("double", many), ("single", many.astype(np.float32).astype(float))):
+        file = tmp_path / f"{name}.parquet"
+        write_bank(file, ["b"] * 500, [1.0] * 500, [""] * 500, values, extra=extra)
+        bank = load_bank(file)
+        np.testing.assert_array_equal(bank.vectors, values)
+        np.testing.assert_array_equal(bank.extra["directions_held"], np.arange(500))
+        np.testing.assert_allclose(bank.extra["slip_mm"], many[:, 0], rtol=1e-6)
+        assert set(bank.extra["lift"]) == {"LIFTED"}
+        sizes.append(file.stat().st_size)
+    assert sizes[1] < 0.65 * sizes[0]
+    part = load_bank(file, codes=["c"])
+    assert len(part) == len(part.extra["lift"]) == 0
 
 
 def test_a_changed_file_is_read_again(path: Path) -> None:
@@ -118,89 +134,3 @@ def test_the_real_data_are_banks() -> None:
     mug = load_bank("released", codes=["core-mug-8570d9a8d24cb0acbebd3c0c0c70fb03"])
     assert len(mug) == 246
     assert len(mug.for_object(str(mug.codes[0]), 0.08)) == 92
-
-
-def spec(**changes: object) -> BuildSpec:
-    given = {"objects": [(CODE, 1.0), ("embedded-jar-04", 1.0)], "types": ["planar", "tip"], "per_object": 2}
-    return BuildSpec(**{**given, "waves": 2, "workers": 0, **changes})  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def quick_physics(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Records without simulation: even digests of a trial's id lift. Returns the ids of what was tried."""
-    from simeval.physics.execute import blank_record
-    from simeval.records import Outcome
-
-    tried: list[str] = []
-
-    def run(tasks, workers):  # type: ignore[no-untyped-def]
-        ahead = []
-        for task in tasks:
-            tried.append(task.trial.trial_id)
-            lifted = int(task.trial.trial_id, 16) % 2
-            ahead.append(blank_record(task.trial, Outcome.LIFTED if lifted else Outcome.SLIPPED, ""))
-            while len(ahead) > workers:  # as with workers: results come late, and out of order
-                yield ahead.pop(0 if len(tried) % 2 else -1)
-        yield from ahead
-
-    monkeypatch.setattr("simeval.dataset.run_tasks", run)
-    return tried
-
-
-def test_a_build_does_not_depend_on_the_workers(tmp_path: Path, quick_physics: list[str]) -> None:
-    banks: list[GraspBank] = []
-    for workers in (0, 5):
-        seen: list[BuildProgress] = []
-        report = build_bank(spec(workers=workers), tmp_path / f"{workers}.parquet", "test", seen.append)
-        banks.append(load_bank(tmp_path / f"{workers}.parquet"))
-        assert report.kept.total() == len(banks[-1])
-        assert seen[-1].done == 2
-        assert not list(tmp_path.glob("*.parts.jsonl"))
-    assert banks[0].digest == banks[1].digest
-    assert banks[0].meta["generator"] == "preshape"
-    assert banks[0].data_kind == "embedded"
-    assert set(banks[0].shapes) == set(banks[0].objects())
-    assert all(len(banks[0].for_object(*key)) <= 2 for key in banks[0].objects())
-
-
-def test_a_stopped_build_goes_on(tmp_path: Path, quick_physics: list[str]) -> None:
-    whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
-    build_bank(spec(), whole)
-    needed = len(quick_physics)
-    quick_physics.clear()
-
-    def stop(progress: BuildProgress) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        build_bank(spec(), out, "", stop)
-    assert not out.exists()
-    with pytest.raises(DataError, match="other settings"):
-        build_bank(spec(seed=1), out)
-    before = len(quick_physics)
-    build_bank(spec(), out)
-    assert len(quick_physics) - before < needed
-    assert load_bank(out).digest == load_bank(whole).digest
-
-
-def test_a_kept_grasp_lifts_when_it_is_replayed(tmp_path: Path) -> None:
-    """The one test here that simulates: what the bank gives back is, bit for bit, what was tried."""
-    from simeval.dataset import PROTOCOL
-    from simeval.physics.pool import Task
-    from simeval.records import Condition, Trial
-
-    chosen = spec(objects=[("embedded-jar-04", 1.0)], per_object=1)
-    build_bank(chosen, tmp_path / "b.parquet")
-    model, bank = load_embedded("embedded-jar-04"), load_bank(tmp_path / "b.parquet")
-    condition = Condition(model.code, 1.0, str(bank.types[0]), 0, PROTOCOL, chosen.physics.digest, 0)
-    task = Task(Trial(condition, bank.grasps[0], model.digest), model, chosen.physics)
-    assert next(run_tasks([task], 0)).outcome == "LIFTED"
-
-
-def test_impossible_builds_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="grasp type"):
-        build_bank(spec(types=["sphere"]), tmp_path / "b.parquet")
-    with pytest.raises(SettingError, match="per_object"):
-        build_bank(spec(per_object=0), tmp_path / "b.parquet")
-    with pytest.raises(SettingError, match="at least one object"):
-        build_bank(spec(objects=[]), tmp_path / "b.parquet")

@@ -56,7 +56,6 @@ class _Job:
     recipe: Recipe
     code: str
     scale: float
-    turn: int
 
 
 def build_dataset(
@@ -86,7 +85,7 @@ def build_dataset(
     make_generator(recipe.generator, recipe.settings, recipe.data)  # wrong settings: say so now, once
     out = Path(out)
     store = _Store(out, recipe.facts())
-    todo = [_Job(recipe, code, scale, i) for i, (code, scale) in enumerate(objects) if (code, scale) not in store.grown]
+    todo = [_Job(recipe, code, scale) for code, scale in objects if (code, scale) not in store.grown]
     try:
         with closing(_results(todo, workers)) as results:  # type: ignore[type-var]
             for grown in results:
@@ -117,7 +116,7 @@ def _results(todo: Sequence[_Job], workers: int) -> Iterator[Grown]:
 
 
 def _grow(job: _Job) -> Grown:
-    return grow(job.recipe, job.code, job.scale, job.turn)
+    return grow(job.recipe, job.code, job.scale)
 
 
 class _Store:

@@ -123,11 +123,11 @@ class Grown:
     reason: str = ""  # why there are no grasps, or none of some type
 
 
-def grow(recipe: Recipe, code: str, scale: float, turn: int = 0) -> Grown:
+def grow(recipe: Recipe, code: str, scale: float) -> Grown:
     """Return the grasps of one object that hold; never raises for what is the object's or the generator's fault.
 
-    The candidates are tried in a fixed order: the best of each type, then the second best of each, …; `turn` says with
-    which type that begins.
+    The candidates are tried in a fixed order: the best of each type, then the second best of each, …, beginning with a
+    type that the object's seed names.
     """
     result = Grown(code, scale)
     try:
@@ -136,7 +136,7 @@ def grow(recipe: Recipe, code: str, scale: float, turn: int = 0) -> Grown:
         result.reason = str(error)
         return result
     result.shape = shape_of(model)
-    first = turn % len(recipe.types)
+    first = object_seed(recipe.seed, code, scale, "") % len(recipe.types)
     kinds = [*recipe.types[first:], *recipe.types[:first]]
     found = {kind: _candidates(recipe, model, kind, result) for kind in kinds}
     for wave in range(recipe.waves):

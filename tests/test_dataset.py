@@ -1,0 +1,210 @@
+"""Data sets: growing grasps on objects, building, resuming, checking, converting."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from simeval.bank import load_bank
+from simeval.dataset import build as building
+from simeval.dataset import grow as growing
+from simeval.dataset.build import BuildProgress, build_dataset
+from simeval.dataset.grow import Recipe, distinct, grow
+from simeval.errors import DataError, SettingError
+from simeval.grasp import GraspBatch, euler_to_matrix
+from simeval.hand import load_hand
+from simeval.objects import load_embedded
+from simeval.physics.execute import blank_record, execute
+from simeval.physics.pool import run_jobs
+from simeval.physics.settings import Physics
+from simeval.records import Condition, Outcome, Trial, TrialRecord
+
+JAR, CYLINDER = "embedded-jar-04", "embedded-cylinder-04"
+OBJECTS = [(CYLINDER, 1.0), (JAR, 1.0), (JAR, 1.1)]
+RECIPE = Recipe(settings={"tries": "2"}, types=("planar", "tip"), per_object=2, waves=3)
+
+
+@pytest.fixture
+def quick_physics(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Records without simulation: the type asked for, held by three of four. Returns the ids of what was tried."""
+    tried: list[str] = []
+
+    def instead(trial: Trial, *_: object) -> TrialRecord:
+        tried.append(trial.trial_id)
+        outcome = Outcome.LIFTED if int(trial.trial_id, 16) % 4 else Outcome.SLIPPED
+        record = blank_record(trial, outcome, "")
+        measured = {"directions_held": 6.0, "penetration_mm": 0.25, "slip_m": 0.002, "tilt_rad": 0.1}
+        return replace(record, achieved_type=record.grasp_type, **measured)
+
+    monkeypatch.setattr(growing, "execute", instead)
+    return tried
+
+
+def test_a_grown_grasp_holds_when_it_is_tried_again() -> None:
+    """The one test here that simulates: what is kept is, bit for bit, what was tried."""
+    recipe = Recipe(types=("tip",), per_object=1, waves=4)
+    grown = grow(recipe, JAR, 1.0)
+    row = grown.rows[0]
+    vector = np.array([row.grasp])
+    assert np.array_equal(vector, vector.astype(np.float32))
+    grasp, model = GraspBatch.from_vectors(vector), load_embedded(JAR)
+    for protocol in ("lift", "six-direction"):
+        trial = Trial(Condition(JAR, 1.0, "tip", 0, protocol, Physics().digest, 0), grasp, model.digest)
+        record = execute(trial, model, Physics())
+        assert (record.outcome, record.achieved_type) == ("LIFTED", "tip")
+    assert load_hand().clip(grasp.joints)[1].max() < 1e-6
+    assert grown.effort.kept == {"tip": 1}
+    assert grown.effort.generating_s > 0
+    assert grown.effort.simulating_s > 0
+
+
+def test_only_what_holds_and_is_of_its_type_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = {"six-direction": ("LIFTED", "tip"), "lift": ("LIFTED", "tip")}
+    asked: list[str] = []
+
+    def instead(trial: Trial, *_: object) -> TrialRecord:
+        asked.append(trial.condition.protocol)
+        outcome, kind = made[trial.condition.protocol]
+        blank = blank_record(trial, Outcome(outcome), "")
+        return replace(blank, achieved_type=kind, directions_held=4, slip_m=0.0, tilt_rad=0.0)
+
+    monkeypatch.setattr(growing, "execute", instead)
+    recipe = replace(RECIPE, types=("tip",))
+    assert len(grow(recipe, JAR, 1.0).rows) == 2
+    for protocol in made:
+        for bad in (("SLIPPED", "tip"), ("LIFTED", "planar"), ("LIFTED", "")):
+            asked.clear()
+            with monkeypatch.context() as patch:
+                patch.setitem(made, protocol, bad)
+                assert grow(recipe, JAR, 1.0).rows == []
+            assert ("lift" in asked) == (protocol == "lift")  # no lift where six directions have decided already
+
+
+def test_each_type_gets_its_share(quick_physics: list[str]) -> None:
+    grown = grow(replace(RECIPE, types=("planar", "tip", "spherical"), per_object=5, waves=6), JAR, 1.0)
+    assert len(grown.rows) == 5
+    assert max(grown.effort.kept.values()) == 2
+    first = {grow(replace(RECIPE, per_object=1), JAR, scale).rows[0].type for scale in (1.0, 1.01, 1.02, 1.03, 1.04)}
+    assert first == {"planar", "tip"}
+
+
+def test_near_duplicates_are_left_out() -> None:
+    turn = np.array([[0, 0, 0], [0.2, 0, 0], [0, 0, 0], [0.5, 0, 0], [0, 0, 0.2]])
+    place = np.array([[0, 0, 0], [0.01, 0, 0], [0.02, 0, 0], [0, 0, 0], [0.5, 0, 0]])
+    grasps = GraspBatch(euler_to_matrix(turn), place, np.zeros((5, 22)))
+    assert distinct(grasps) == [0, 2, 3, 4]
+    assert distinct(GraspBatch.empty()) == []
+
+
+def test_what_fails_is_an_explained_result(monkeypatch: pytest.MonkeyPatch, quick_physics: list[str]) -> None:
+    assert "embedded-nothing-01" in grow(RECIPE, "embedded-nothing-01", 1.0).reason
+
+    class Broken:
+        def generate(self, request: object) -> GraspBatch:
+            raise RuntimeError("out of ideas")
+
+    monkeypatch.setattr(growing, "_generator", lambda recipe: Broken())
+    grown = grow(RECIPE, JAR, 1.0)
+    assert grown.rows == []
+    assert grown.shape is not None
+    assert "out of ideas" in grown.reason
+
+
+def test_a_build_does_not_depend_on_the_order(tmp_path: Path, quick_physics: list[str]) -> None:
+    seen: list[BuildProgress] = []
+    report = build_dataset(RECIPE, OBJECTS, tmp_path / "a.parquet", "test", 0, seen.append)
+    a = load_bank(tmp_path / "a.parquet")
+    assert report.effort.kept.total() == len(a) == seen[-1].kept
+    assert (seen[-1].done, report.objects) == (3, len(a.objects()))
+    assert not list(tmp_path.glob("*.parts.jsonl"))
+    assert (a.meta["finished"], a.meta["objects"], a.meta["command"]) == (3, 3, "test")
+    assert a.data_kind == "embedded"
+    assert set(a.shapes) == set(a.objects())
+    assert set(a.extra) == set(building.COLUMNS)
+    assert set(a.extra["lift"]) == {"LIFTED"}
+    for key in OBJECTS[::-1]:  # one at a time, in another order, into one file
+        build_dataset(RECIPE, [key], tmp_path / "b.parquet", workers=0)
+    build_dataset(RECIPE, OBJECTS, tmp_path / "b.parquet", workers=0)
+    assert load_bank(tmp_path / "b.parquet").digest == a.digest
+
+
+def test_a_stopped_build_goes_on(tmp_path: Path, quick_physics: list[str]) -> None:
+    whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
+    report = build_dataset(RECIPE, OBJECTS, whole, workers=0)
+    needed = len(quick_physics)
+    quick_physics.clear()
+
+    def stop(progress: BuildProgress) -> None:
+        raise KeyboardInterrupt
+
+    for finished in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(RECIPE, OBJECTS, out, workers=0, progress=stop)
+        assert load_bank(out).meta["finished"] == finished
+    with pytest.raises(DataError, match="other settings"):
+        build_dataset(replace(RECIPE, seed=1), OBJECTS, out, workers=0)
+    again = build_dataset(RECIPE, OBJECTS, out, workers=0)
+    assert len(quick_physics) == needed
+    assert load_bank(out).digest == load_bank(whole).digest
+    assert again.effort.kept == report.effort.kept
+    assert again.effort.tried == report.effort.tried
+    np.testing.assert_array_equal(load_bank(out).extra["seed"], load_bank(whole).extra["seed"])
+
+
+def test_a_killed_build_goes_on_from_its_parts(
+    tmp_path: Path, quick_physics: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.parquet"
+
+    def stop(progress: BuildProgress) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:  # a kill writes no file
+        patch.setattr(building._Store, "write", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            build_dataset(RECIPE, OBJECTS, out, workers=0, progress=stop)
+    assert not out.exists()
+    tried = len(quick_physics)
+    build_dataset(RECIPE, OBJECTS, out, workers=0)
+    build_dataset(RECIPE, OBJECTS, tmp_path / "whole.parquet", workers=0)
+    assert tried > 0
+    assert load_bank(out).digest == load_bank(tmp_path / "whole.parquet").digest
+    parts = tmp_path / "torn.parquet.parts.jsonl"
+    parts.write_text('{"generator": "pre')
+    with pytest.raises(DataError, match="delete it"):
+        build_dataset(RECIPE, OBJECTS, tmp_path / "torn.parquet", workers=0)
+
+
+def _job(number: int) -> int:
+    import os
+    import time
+
+    if number == 1:
+        os._exit(9)
+    if number == 2:
+        time.sleep(60)
+    if number == 3:
+        raise ValueError("three")
+    return number * number
+
+
+def test_a_job_that_dies_or_hangs_costs_that_job_only() -> None:
+    found = {job: (result, reason) for job, result, reason in run_jobs(_job, range(6), 2, 3.0, 100)}
+    assert {job: result for job, (result, _) in found.items()} == {0: 0, 1: None, 2: None, 3: None, 4: 16, 5: 25}
+    assert "died" in found[1][1]
+    assert "timed out" in found[2][1]
+    assert "three" in found[3][1]
+
+
+def test_impossible_builds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="grasp type"):
+        Recipe(types=("sphere",))
+    with pytest.raises(SettingError, match="per_object"):
+        Recipe(per_object=0)
+    with pytest.raises(SettingError, match="at least one type"):
+        Recipe(types=())
+    with pytest.raises(SettingError, match="at least one object"):
+        build_dataset(RECIPE, [], tmp_path / "b.parquet")
+    with pytest.raises(SettingError, match="tries"):
+        build_dataset(replace(RECIPE, settings={"tries": "0"}), OBJECTS, tmp_path / "b.parquet")
