@@ -31,3 +31,15 @@ class Generator(Protocol):
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return up to `request.count` grasps; the same request gives the same grasps."""
         ...
+
+
+@runtime_checkable
+class Refiner(Protocol):
+    """What makes other generators' grasps better (`--refine`).
+
+    Registered like a generator, under the entry-point group `simeval.refiners`.
+    """
+
+    def refine(self, model: ObjectModel, grasps: GraspBatch, grasp_type: str | None, seed: int) -> GraspBatch:
+        """Return as many grasps in the same order, of the type that was asked for; None: each of its own."""
+        ...

@@ -37,12 +37,13 @@ def make_manifest(
     physics: Physics,
     pose_noise: PoseNoise | None,
     objects: str,
+    refine: str = "",
 ) -> dict[str, Any]:
     """Return the manifest of a run; `objects` is a digest of the geometry of all its objects."""
     return {
         "generator": generator,
         "origin": generator_origin(generator),
-        "variant": f"+noise {pose_noise}" if pose_noise else "",
+        "variant": " ".join([f"+refine {refine}"] * bool(refine) + [f"+noise {pose_noise}"] * bool(pose_noise)),
         "settings": dict(settings),
         "suite": suite.name,
         "suite_version": suite.version,

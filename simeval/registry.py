@@ -1,4 +1,4 @@
-"""Generators by name, from the entry-point group `simeval.generators`; the harness names none itself."""
+"""Generators and refiners by name, from entry-point groups; the harness names none itself."""
 
 import inspect
 from collections.abc import Mapping
@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from simeval.errors import SettingError, SimevalError, unknown_name
-from simeval.generator import Generator
+from simeval.generator import Generator, Refiner
 
-GROUP = "simeval.generators"
+GROUP, REFINERS = "simeval.generators", "simeval.refiners"
+_KINDS = {GROUP: "generator", REFINERS: "refiner"}
 
 
 @cache
-def _entry_points() -> dict[str, EntryPoint]:
-    return {e.name: e for e in entry_points(group=GROUP)}
+def _entry_points(group: str = GROUP) -> dict[str, EntryPoint]:
+    return {e.name: e for e in entry_points(group=group)}
 
 
 def generator_names() -> list[str]:
@@ -23,33 +24,39 @@ def generator_names() -> list[str]:
     return sorted(_entry_points())
 
 
-def generator_origin(name: str) -> str:
-    """Distribution and `module:attr` that a generator comes from."""
-    entry = _entry_points()[name]
+def refiner_names() -> list[str]:
+    """Names of all registered refiners, sorted."""
+    return sorted(_entry_points(REFINERS))
+
+
+def generator_origin(name: str, group: str = GROUP) -> str:
+    """Distribution and `module:attr` that a generator (or what else is in `group`) comes from."""
+    entry = _entry_points(group)[name]
     return f"{entry.dist.name if entry.dist else '?'} ({entry.value})"
 
 
-def load_factory(name: str) -> Any:
+def load_factory(name: str, group: str = GROUP) -> Any:
     """Import what is registered under a name.
 
     Raises:
-        SettingError: no such generator, or its module can't be imported.
+        SettingError: there is none, or its module can't be imported.
     """
-    if name not in _entry_points():
-        raise unknown_name("generator", name, _entry_points(), "See `simeval generators`.")
+    kind = _KINDS[group]
+    if name not in _entry_points(group):
+        raise unknown_name(kind, name, _entry_points(group), "See `simeval generators`.")
     try:
-        return _entry_points()[name].load()
+        return _entry_points(group)[name].load()
     except SimevalError:
         raise
     except Exception as error:
         raise SettingError(
-            f"generator {name!r} from {generator_origin(name)} can't be imported: {type(error).__name__}: {error}"
+            f"{kind} {name!r} from {generator_origin(name, group)} can't be imported: {type(error).__name__}: {error}"
         ) from error
 
 
-def settings_of(name: str) -> dict[str, inspect.Parameter]:
+def settings_of(name: str, group: str = GROUP) -> dict[str, inspect.Parameter]:
     """Keyword parameters of a generator, by name; `data` is filled in by the harness."""
-    return dict(inspect.signature(load_factory(name)).parameters)
+    return dict(inspect.signature(load_factory(name, group)).parameters)
 
 
 def make_generator(name: str, settings: Mapping[str, str] | None = None, data: Path | None = None) -> Generator:
@@ -58,12 +65,32 @@ def make_generator(name: str, settings: Mapping[str, str] | None = None, data: P
     Raises:
         SettingError: unknown generator or setting, a value of the wrong type, or a factory that gives no Generator.
     """
+    generator = _make(name, settings or {}, data, GROUP)
+    if not isinstance(generator, Generator):
+        raise SettingError(f"generator {name!r} from {generator_origin(name)} has no generate(request) method")
+    return generator
+
+
+def make_refiner(text: str, data: Path | None = None) -> Refiner:
+    """Build a refiner from its name and settings: `energy` or `energy,steps=50`. Errors as in `make_generator`."""
+    name, *items = [part.strip() for part in text.split(",")]
+    for item in items:
+        if "=" not in item:
+            raise SettingError(f"refiner {text!r}: can't read {item!r}; write for example energy,steps=50")
+    settings = dict(item.split("=", 1) for item in items)
+    refiner = _make(name, settings, data, REFINERS)
+    if not isinstance(refiner, Refiner):
+        raise SettingError(f"refiner {name!r} from {generator_origin(name, REFINERS)} has no refine(…) method")
+    return refiner
+
+
+def _make(name: str, settings: Mapping[str, str], data: Path | None, group: str) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    factory, parameters = load_factory(name), settings_of(name)
+    factory, parameters = load_factory(name, group), settings_of(name, group)
     hints = inspect.get_annotations(factory.__init__ if inspect.isclass(factory) else factory, eval_str=True)
     values: dict[str, Any] = {"data": data} if "data" in parameters else {}
-    for key, text in (settings or {}).items():
+    for key, text in settings.items():
         if key not in parameters:
             raise unknown_name(f"setting of {name!r}:", key, parameters)
         try:
@@ -77,8 +104,5 @@ def make_generator(name: str, settings: Mapping[str, str] | None = None, data: P
         if parameter.default is parameter.empty and name not in values and parameter.kind not in variadic
     ]
     if missing:
-        raise SettingError(f"generator {name!r} needs --set {missing[0]}=…")
-    generator = factory(**values)
-    if not isinstance(generator, Generator):
-        raise SettingError(f"generator {name!r} from {generator_origin(name)} has no generate(request) method")
-    return generator
+        raise SettingError(f"{_KINDS[group]} {name!r} needs --set {missing[0]}=…")
+    return factory(**values)

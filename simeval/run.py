@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simeval.errors import DataError, SettingError, SimevalError, unknown_name
-from simeval.generator import Generator
+from simeval.generator import Generator, Refiner
 from simeval.manifest import effective_settings, make_manifest, run_folder
 from simeval.mesh_suite import MeshObject
 from simeval.noise import PoseNoise
@@ -22,7 +22,7 @@ from simeval.physics.execute import PROTOCOLS
 from simeval.physics.pool import TRIAL_TIMEOUT, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
-from simeval.registry import make_generator, settings_of
+from simeval.registry import make_generator, make_refiner, settings_of
 from simeval.store import RunStore
 from simeval.suites import Suite
 from simeval.tasks import digest, tasks
@@ -51,6 +51,7 @@ class RunSpec:
     data: Path | None = None  # None: SIMEVAL_DATA
     physics: Physics = field(default_factory=Physics)
     protocols: tuple[str, ...] = ()  # none: the suite's
+    refine: str = ""  # a refiner and its settings, as text; "": none
     pose_noise: PoseNoise | None = None
     workers: int = 1  # processes; 0 runs the trials in this one
     timeout: float = TRIAL_TIMEOUT  # s a trial may take
@@ -65,6 +66,7 @@ class PlannedRun:
     spec: RunSpec
     objects: Objects
     generator: Generator
+    refiner: Refiner | None
     manifest: dict[str, Any]
     folder: Path
 
@@ -134,11 +136,12 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
     if suite.bank and "bank" in settings_of(spec.generator):
         settings.setdefault("bank", suite.bank)
     generator = _build(spec.generator, settings, ObjectLibrary(spec.data).data)
+    refiner = make_refiner(spec.refine, spec.data) if spec.refine else None
     spec = replace(spec, settings=settings)
     manifest = make_manifest(
         spec.generator, effective_settings(spec.generator, settings), suite,
         spec.protocols or suite.protocols, spec.physics, spec.pose_noise,
-        digest([m.digest for m in objects.values()]),
+        digest([m.digest for m in objects.values()]), spec.refine,
     )  # fmt: skip
     fingerprint = getattr(generator, "fingerprint", None)
     if fingerprint:  # what the settings only name: the contents of a bank, weights
@@ -148,7 +151,7 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
         manifest |= {"data_kind": "own mesh", "mesh": spec.mesh.as_dict()}
         volatile["mesh_path"] = str(spec.mesh.path.absolute())
     manifest["volatile"] |= volatile
-    return PlannedRun(spec, objects, generator, manifest, run_folder(manifest, spec.out))
+    return PlannedRun(spec, objects, generator, refiner, manifest, run_folder(manifest, spec.out))
 
 
 def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:

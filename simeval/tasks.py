@@ -68,6 +68,11 @@ def _attempt(planned: "PlannedRun", request: Request, model: ObjectModel) -> tup
             return GraspBatch.empty(), f"generate() gave {type(found).__name__}, expected a GraspBatch"
         if len(found) > request.count:
             return GraspBatch.empty(), f"generate() gave {len(found)} grasps, {request.count} were asked for"
+        if planned.refiner:
+            better = planned.refiner.refine(model, found, request.grasp_type, seed)
+            if not isinstance(better, GraspBatch) or len(better) != len(found):
+                return GraspBatch.empty(), f"refine() gave {better!r:.60} for {len(found)} grasps"
+            found = better
         if planned.spec.pose_noise:
             found = planned.spec.pose_noise.apply(found, seed)
     except Exception as error:

@@ -92,7 +92,12 @@ NAMES = {
 def registered() -> Iterator[None]:
     """Make the fakes the only generators there are."""
     entries = {n: EntryPoint(n, f"fake_generators:{attr}", registry.GROUP) for n, attr in NAMES.items()}
-    with patch.object(registry, "_entry_points", lambda: entries):
+    real = registry._entry_points
+
+    def known(group: str = registry.GROUP) -> dict[str, EntryPoint]:
+        return entries if group == registry.GROUP else real(group)
+
+    with patch.object(registry, "_entry_points", known):
         yield
 
 

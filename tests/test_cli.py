@@ -175,7 +175,7 @@ def test_options_of_run_reach_the_run() -> None:
         ([*BUILD, "b.parquet", "-g", "stedy"], "Did you mean 'steady'?"),
         ([*BUILD, "b.parquet", "-g", "steady", "--set", "sprad=1"], "Did you mean 'spread'?"),
         ([*BUILD, "b.parquet", "--per-object", "0"], "--per-object"),
-        ([*BUILD, "b.parquet", "-g", "failing", "--set", "how=none", "-j", "0", "--objects", "1"], "was lifted"),
+        ([*BUILD, "b.parquet", "-g", "failing", "--set", "how=none", "-j", "0", "--objects", "1"], "holds"),
         (["frobnicate"], "frobnicate"),
     ],
 )
@@ -326,9 +326,11 @@ def test_dataset_build_writes_a_bank(capfd: pytest.CaptureFixture[str], monkeypa
     assert simeval(*BUILD, "bank.parquet", *what, "-j", 0) == 0
     out, err = capfd.readouterr()
     assert "grasps of 2 of 2 objects" in out
-    assert "bank: bank.parquet" in err
+    assert "set: bank.parquet" in err
     bank = load_bank("bank.parquet")
-    assert bank.counts() == {(OBJECT, 1.0, "cylindrical"): 1, (OBJECT, 1.05, "tip"): 1}
+    assert bank.objects() == [(OBJECT, 1.0), (OBJECT, 1.05)]
+    assert set(bank.types) <= {"cylindrical", "tip"}
+    assert len(bank) == 2
     assert bank.meta["command"] == "simeval dataset build --out c.parquet"
     assert (bank.meta["seed"], bank.meta["settings"]) == (3, {"spread": "0"})
 
@@ -379,6 +381,16 @@ def children(pid: int) -> list[int]:
 
 def stored(folder: Path) -> int:
     return sum(len(f.read_bytes().splitlines()) for f in folder.rglob("journal.jsonl"))
+
+
+def test_refining_is_a_row_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    what = ("-g", "steady", "--suite", "tiny.toml", "--protocol", "six-direction", "-j", 0)
+    assert simeval("run", *what, "--refine", "energy,steps=2") == 0
+    out = capfd.readouterr().out
+    assert "steady +refine energy,steps=2" in out
+    for wrong in ("nothing", "energy,steps", "energy,steps=x", "energy,far=1"):
+        assert simeval("run", *what, "--refine", wrong) == 2
+    assert "steps" in capfd.readouterr().err
 
 
 def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> None:

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simeval.bank import load_bank
+from simeval.bank import load_bank, write_bank
+from simeval.cli import main
 from simeval.dataset import build as building
 from simeval.dataset import grow as growing
 from simeval.dataset.build import BuildProgress, build_dataset
+from simeval.dataset.check import check_dataset
+from simeval.dataset.convert import export_npy, import_bank
 from simeval.dataset.grow import Recipe, distinct, grow
 from simeval.errors import DataError, SettingError
 from simeval.grasp import GraspBatch, euler_to_matrix
@@ -208,3 +211,72 @@ def test_impossible_builds_are_refused(tmp_path: Path) -> None:
         build_dataset(RECIPE, [], tmp_path / "b.parquet")
     with pytest.raises(SettingError, match="tries"):
         build_dataset(replace(RECIPE, settings={"tries": "0"}), OBJECTS, tmp_path / "b.parquet")
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A real set of two grasps, simulated."""
+    out = tmp_path_factory.mktemp("set") / "small.parquet"
+    build_dataset(Recipe(types=("tip", "cylindrical"), per_object=2, waves=4), [(JAR, 1.0)], out, workers=0)
+    return out
+
+
+def test_a_set_is_what_it_says(small: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    report = check_dataset(load_bank(small), 5, progress=lambda *at: seen.append(at), workers=0)
+    assert (report.faults, report.differing, report.sampled) == ([], [], 2)
+    assert report.held == {"lift": 2, "six-direction": 2}
+    assert report.same_executor
+    assert report.types == {"tip": 1, "cylindrical": 1}
+    assert seen[-1] == (4, 4)
+
+
+def test_a_set_that_is_not_what_it_says(small: Path, tmp_path: Path) -> None:
+    bank = load_bank(small)
+    vectors = np.concatenate([bank.vectors, bank.vectors[:1]])
+    vectors[0, 24:27] += 0.3  # the wrist is elsewhere
+    vectors[1:, 2] = 3.0  # beyond any limit
+    types = [*bank.types.tolist(), bank.types[0]]
+    extra = {name: np.append(column, column[0]) for name, column in bank.extra.items()}
+    vectors[2, :24] = vectors[0, :24]
+    vectors[2, 24:] = vectors[0, 24:] + 0.001
+    file = tmp_path / "wrong.parquet"
+    write_bank(file, [JAR] * 3, [1.0] * 3, types, vectors, meta=bank.meta, extra=extra)
+    report = check_dataset(load_bank(file), 3, workers=0)
+    assert len(report.faults) == 3
+    assert "beyond their limits" in report.faults[0]
+    assert "near-duplicates" in report.faults[1]
+    assert "did not end as stored" in report.faults[2]
+    assert "NO_CONTACT" in report.differing[0]
+    with pytest.raises(SettingError, match="sample"):
+        check_dataset(load_bank(file), -1)
+
+
+def test_there_and_back_through_npy_files(small: Path, tmp_path: Path) -> None:
+    bank = load_bank(small)
+    assert export_npy(bank, tmp_path / "npy") == 1
+    again = load_bank(tmp_path / "npy")
+    np.testing.assert_allclose(again.grasps.to_vectors(), bank.vectors, atol=1e-12)
+    with pytest.raises(DataError, match="already"):
+        export_npy(bank, tmp_path / "npy")
+    import_bank(again, tmp_path / "back.parquet")
+    np.testing.assert_array_equal(load_bank(tmp_path / "back.parquet").scales, bank.scales)
+    import_bank(bank, tmp_path / "copy.parquet")
+    copy = load_bank(tmp_path / "copy.parquet")
+    assert copy.digest == bank.digest
+    assert set(copy.extra) == set(bank.extra)
+
+
+def test_the_commands(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def simeval(*arguments: object) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(["dataset", *map(str, arguments)])
+        return int(stop.value.code or 0)
+
+    assert simeval("check", small, "--sample", 1, "-j", 0) == 0
+    assert "lift: 1 of 1 hold again" in capsys.readouterr().out
+    assert simeval("convert", small, "--out", tmp_path / "npy") == 0
+    assert "2 grasps in 1 files" in capsys.readouterr().out
+    assert simeval("convert", tmp_path / "npy", "--out", tmp_path / "back.parquet") == 0
+    assert simeval("check", tmp_path / "back.parquet", "--sample", 0) == 0
+    assert simeval("check", tmp_path / "none.parquet") == 2

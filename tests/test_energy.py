@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from simeval.errors import GraspError
+from simeval.errors import GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
 from simeval.generators.energy.field import Field
-from simeval.generators.energy.generator import Energy, one_thread
+from simeval.generators.energy.generator import Energy, Refine, descend, one_thread
 from simeval.generators.preshape import candidates
 from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
@@ -155,3 +155,33 @@ def test_what_no_hand_can_hold_is_explained():
 def test_a_needle_ends():
     grasps = Energy(tries=3, steps=10).generate(GraspRequest(box((0.0008, 0.0008, 0.1)), "tip", 2, 0))
     assert np.isfinite(grasps.to_vectors()).all()
+
+
+def test_refining_lowers_the_energy_and_keeps_what_it_cannot_use(ball):
+    start = candidates(ball, GRASP_TYPES["tip"], 12, np.random.default_rng(0)).grasps[np.arange(4)]
+    translation = start.translation + 0.004
+    translation[3] = np.nan
+    shifted = start.with_(translation=translation, score=np.arange(4.0))
+    refined = Refine(steps=40).refine(ball, shifted, "tip", 0)
+    assert len(refined) == 4
+    np.testing.assert_array_equal(refined.score, np.arange(4.0))
+    assert np.isnan(refined.translation[3]).all()
+    kinds = ["tip"] * 3
+    before, after = (
+        descend(ball, grasps[np.arange(3)], kinds, Schedule(steps=0), 0)[1] for grasps in (shifted, refined)
+    )
+    assert (after < before).all()
+    again = Refine(steps=40).refine(ball, shifted, "tip", 0)
+    np.testing.assert_array_equal(again.joints, refined.joints)
+    untyped = Refine(steps=2).refine(ball, start, None, 0)
+    assert np.isfinite(untyped.joints).all()
+    empty = Refine().refine(ball, start[np.arange(0)], "tip", 0)
+    assert len(empty) == 0
+
+
+def test_bad_settings_of_energy():
+    for make in (Energy, Refine):
+        with pytest.raises(SettingError, match="steps"):
+            make(steps=-1)
+        with pytest.raises(SettingError, match="cpu always can"):
+            make(device="nowhere")

@@ -1,8 +1,8 @@
-"""The generator `energy`: from closed preshapes downhill."""
+"""The generator `energy`: from closed preshapes downhill; and `energy` as a refinement of any other's grasps."""
 
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -16,24 +16,30 @@ from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, candidates, sound
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
+from simeval.metrics.types import commanded_types
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import GRASP_TYPES, GraspType
 
 MOST_PENETRATION = 0.8  # mm, of a returned grasp with the object
 ENERGY_WEIGHT = 0.1
-"""What a unit of energy takes from a grasp's score, whose other part is `holding.hold_scores` (at most 0)."""
+"""What a unit of energy takes from a grasp's score, whose other part is `holding.hold_scores`."""
+DESCENT_SHARE = 8
+"""One of so many tries, the best by their first score, are led downhill; the others were cheap to find."""
+FEWEST = 6  # descents a request
+FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
 class Energy:
-    """Start from closed preshapes, descend on the energy, return the best by energy and balance.
+    """Start from closed preshapes, lead the best downhill on the energy, return the best by energy and score.
 
     The energy (`simeval.generators.energy.energy`) knows the exact shape and has learned nothing. Each returned grasp
     is the best of about `tries`.
     """
 
-    def __init__(self, tries: int = 16, steps: int = 250, device: str = "cpu") -> None:
+    def __init__(self, tries: int = 64, steps: int = 150, device: str = "cpu") -> None:
         if tries < 1 or steps < 0:
             raise SettingError(f"tries must be at least 1 and steps at least 0, found {tries} and {steps}")
+        check_device(device)
         self.tries, self.device = tries, device
         self.schedule = Schedule(steps=steps)
 
@@ -46,22 +52,69 @@ class Energy:
         return best_by_type(request, np.random.default_rng([0xE9E, request.seed]), self._best)
 
     def _best(self, model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
-        start, _ = candidates(model, kind, count * self.tries, rng)
-        if not len(start):
+        start, score = candidates(model, kind, count * self.tries, rng)
+        first = np.argsort(-score, kind="stable")[: max(FEWEST, count * self.tries // DESCENT_SHARE)]
+        first = first[np.isfinite(score[first])]
+        if not len(first):
             return GraspBatch.empty()
-        grasps, _ = descend(model, start, kind, self.schedule, int(rng.integers(2**31)), self.device)
-        return sound(model, grasps, count, MOST_PENETRATION)
+        kinds, seed = [kind.name] * len(first), int(rng.integers(2**31))
+        pool = []
+        for schedule in (replace(self.schedule, steps=0), self.schedule):  # as they were, and downhill
+            grasps, energy = descend(model, start[first], kinds, schedule, seed, self.device)
+            pool.append(grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy))
+        return sound(model, GraspBatch.concatenate(pool), count, MOST_PENETRATION)
+
+
+class Refine:
+    """Lead any grasps a few steps downhill on the energy, each towards its own type."""
+
+    def __init__(self, steps: int = 100, device: str = "cpu") -> None:
+        if steps < 1:
+            raise SettingError(f"steps must be at least 1, found {steps}")
+        check_device(device)
+        self.device = device
+        self.schedule = Schedule(steps=steps, temperature=0.0, switch=0.0)
+
+    def refine(self, model: ObjectModel, grasps: GraspBatch, grasp_type: str | None, seed: int) -> GraspBatch:
+        """Return as many grasps in the same order; their type is `grasp_type`, or the one nearest to their joints.
+
+        A grasp that isn't finite, or over `FARTHEST` away, is returned as it is. Pregrasp and squeeze are dropped.
+        """
+        values = np.concatenate([grasps.rotation.reshape(-1, 9), grasps.translation, grasps.joints], axis=1)
+        usable = np.isfinite(values).all(axis=1) & (np.abs(values).max(axis=1) < FARTHEST)
+        chosen = np.flatnonzero(usable)
+        if not len(chosen):
+            return grasps
+        own = grasps[chosen]
+        kinds = [grasp_type] * len(own) if grasp_type else commanded_types(own.joints).tolist()
+        better, _ = descend(model, own, kinds, self.schedule, seed, self.device)
+        rotation, translation, joints = grasps.rotation.copy(), grasps.translation.copy(), grasps.joints.copy()
+        rotation[chosen], translation[chosen], joints[chosen] = better.rotation, better.translation, better.joints
+        return GraspBatch(rotation, translation, joints, score=grasps.score)
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch can't use.
+
+    Raises:
+        SettingError: it isn't there.
+    """
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise SettingError(f"device {device!r} can't be used ({reason}); cpu always can") from None
 
 
 def descend(
-    model: ObjectModel, start: GraspBatch, kind: GraspType, schedule: Schedule, seed: int, device: str = "cpu",
+    model: ObjectModel, start: GraspBatch, kinds: Sequence[str], schedule: Schedule, seed: int, device: str = "cpu",
     weights: Weights | None = None,
 ) -> tuple[GraspBatch, Array]:  # fmt: skip
-    """Descend from grasps of one object and type; return them with their score, and their energy (N,)."""
+    """Descend from grasps (N) of one object, each of its type of `kinds`; return them and their energy (N,)."""
     hand, field = hand_tensors(device), Field([model], device)
-    count = len(start)
+    count, names = len(start), list(GRASP_TYPES)
     which = torch.zeros(count, dtype=torch.long, device=device)
-    index = torch.full((count,), list(GRASP_TYPES).index(kind.name), device=device)
+    index = torch.tensor([names.index(kind) for kind in kinds], device=device)
     clip = load_hand().clip
 
     def tensor(x: Array) -> torch.Tensor:
@@ -75,15 +128,14 @@ def descend(
         none,
         tensor(np.zeros((count, 1))),
     )
-    contacts, groups = nearest_contacts(hand, field, state, which, [kind.name] * count)
-    state = State(state.rotation, state.translation, state.joints, contacts, shares(groups, [kind.name] * count))
-    generator = torch.Generator().manual_seed(seed ^ zlib.crc32(kind.name.encode()))
+    contacts, groups = nearest_contacts(hand, field, state, which, list(kinds))
+    state = State(state.rotation, state.translation, state.joints, contacts, shares(groups, list(kinds)))
+    generator = torch.Generator().manual_seed(seed)
     with one_thread():
         state, value = anneal(hand, field, state, groups, which, index, generator, schedule, weights or Weights())
     u, _, vt = np.linalg.svd(state.rotation.double().cpu().numpy())  # float32 drifts from SO(3)
-    energy = value.double().cpu().numpy()
-    grasps = GraspBatch(u @ vt, state.translation.double().cpu().numpy(), clip(state.joints.double().cpu().numpy())[0])
-    return grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy), energy
+    joints = clip(state.joints.double().cpu().numpy())[0]
+    return GraspBatch(u @ vt, state.translation.double().cpu().numpy(), joints), value.double().cpu().numpy()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`simeval dataset`: make banks of grasps that hold, and label grasps with types."""
+"""`simeval dataset`: make sets of grasps that hold, check, convert and label them."""
 
 import re
 import shlex
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from simeval.objects import ObjectLibrary
 
 INTERRUPTED = 130  # exit code
+MOST_LINES = 10
 
 app = typer.Typer(help="Make data sets of grasps.", no_args_is_help=True)
 
@@ -91,6 +92,63 @@ def build(
             say("interrupted: what is finished was written. The same command goes on.")
             raise typer.Exit(INTERRUPTED) from None
     _summarise(report, len(chosen), time.monotonic() - begun)
+    say(f"set: {out}")
+
+
+@app.command("check")
+def check(
+    bank: Annotated[str, typer.Argument(help="A .parquet file, or a bank's name.")] = "embedded",
+    sample: Annotated[int, typer.Option(min=0, help="Grasps to simulate again.", metavar="N")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    workers: Workers = None,
+    data: Data = None,
+) -> None:
+    """Check a set: limits, near-duplicates, splits, and whether a sample of its grasps holds again.
+
+    Ends with code 1 where it isn't what it says.
+    """
+    from simeval.bank import load_bank
+    from simeval.commands.progress import Bars
+    from simeval.dataset.check import check_dataset
+
+    found = load_bank(bank, data)
+    with Bars({"trying again": 2 * min(sample, len(found))}, "trials") as bars:
+        count = all_cores() if workers is None else workers
+        report = check_dataset(found, sample, seed, data, count, bars.callback("trying again"))
+    show(f"{report.grasps} grasps of {report.objects} objects at their scales ({found.data_kind} data)")
+    show("    " + ", ".join(f"{kind or 'untyped'} {n}" for kind, n in sorted(report.types.items())))
+    if report.splits:
+        show("    splits: " + ", ".join(f"{split or 'unknown'} {n}" for split, n in sorted(report.splits.items())))
+    for protocol, held in sorted(report.held.items()):
+        show(f"    {protocol}: {held} of {report.sampled} hold again")
+    if not report.same_executor:
+        show("    made with another version of the executor: outcomes may differ a little")
+    for line in report.differing[:MOST_LINES]:
+        show(f"    differs: {line}")
+    for fault in report.faults:
+        show(f"FAULT: {fault}")
+    if report.faults:
+        raise typer.Exit(1)
+    show("the set is what it says")
+
+
+@app.command("convert")
+def convert(
+    bank: Annotated[str, typer.Argument(help="A .parquet file, a folder of .npy files, or a bank's name.")],
+    out: Annotated[Path, typer.Option("--out", help="A .parquet file, or a folder for .npy files.", metavar="PATH")],
+    data: Data = None,
+) -> None:
+    """Convert a set to DexGraspNet's .npy files, one an object, or those to a .parquet file."""
+    from simeval.bank import load_bank
+    from simeval.dataset.convert import export_npy, import_bank
+
+    found = load_bank(bank, data)
+    if out.suffix == ".parquet":
+        _check_out(out)
+        import_bank(found, out, _command())
+        show(f"{len(found)} grasps")
+    else:
+        show(f"{len(found)} grasps in {export_npy(found, out)} files")
     say(f"set: {out}")
 
 

@@ -13,23 +13,32 @@ if TYPE_CHECKING:
 
 
 def generators() -> None:
-    """List the generators, where they come from and their settings."""
-    from simeval.registry import generator_names, generator_origin, load_factory, settings_of
+    """List the generators and refiners, where they come from and their settings."""
+    from simeval.registry import GROUP, REFINERS, generator_names, generator_origin, refiner_names
 
     for name in generator_names():
         show(f"{name}  —  {generator_origin(name)}")
-        try:
-            summary = (inspect.getdoc(load_factory(name)) or "").split("\n")[0]
-            settings = [_setting(p) for key, p in settings_of(name).items() if key != "data"]
-        except SimevalError as error:  # one that is broken doesn't hide the others
-            show(f"    {error}")
-            continue
-        if summary:
-            show(f"    {summary}")
-        if settings:
-            show(f"    --set {' '.join(settings)}")
+        _describe(name, GROUP, "--set ", " ")
     if not generator_names():
         raise SettingError("no generator is registered: reinstall simeval (pip install -e .)")
+    for name in refiner_names():
+        show(f"--refine {name}  —  {generator_origin(name, REFINERS)}")
+        _describe(name, REFINERS, f"--refine {name},", ",")
+
+
+def _describe(name: str, group: str, prefix: str, between: str) -> None:
+    from simeval.registry import load_factory, settings_of
+
+    try:
+        summary = (inspect.getdoc(load_factory(name, group)) or "").split("\n")[0]
+        settings = [_setting(p) for key, p in settings_of(name, group).items() if key != "data"]
+    except SimevalError as error:  # one that is broken doesn't hide the others
+        show(f"    {error}")
+        return
+    if summary:
+        show(f"    {summary}")
+    if settings:
+        show(f"    {prefix}{between.join(settings)}")
 
 
 def suites() -> None:

@@ -31,6 +31,7 @@ def run(
     grasp_type: o.GraspType = None,
     settings: o.Settings = None,
     protocol: o.Protocols = None,
+    refine: o.Refine = None,
     pose_noise: o.Noise = None,
     seed: o.Seed = None,
     no_references: o.NoReferences = False,
@@ -70,6 +71,7 @@ def run(
         data=data,
         physics=parse_physics(physics or [], {"friction": friction, "density": density, "mass_kg": mass}),
         protocols=tuple(dict.fromkeys(protocol or [])),
+        refine=refine or "",
         pose_noise=None if pose_noise is None else PoseNoise.parse(pose_noise),
         workers=all_cores() if workers is None else workers,
         timeout=timeout,
@@ -139,7 +141,7 @@ def _plan(spec: "RunSpec", references: bool) -> list["PlannedRun"]:
     plans = {}
     for name in spec.suite.references if references else []:
         try:
-            planned = plan_run(replace(spec, generator=name, settings={}, pose_noise=None), objects)
+            planned = plan_run(replace(spec, generator=name, settings={}, refine="", pose_noise=None), objects)
         except SimevalError as error:
             hint = "--no-references leaves them out."
             raise SettingError(f"reference {name!r} of suite {spec.suite.name!r}: {error} {hint}") from error

@@ -26,6 +26,10 @@ Protocols = Annotated[
     list[str] | None,
     Option("--protocol", help="Repeatable; default: the suite's.", metavar="NAME", rich_help_panel=WHAT),
 ]
+Refine = Annotated[
+    str | None,
+    Option(help="Make its grasps better: energy, or energy,steps=50.", metavar="REFINER", rich_help_panel=WHAT),
+]
 Noise = Annotated[
     str | None,
     Option(help="Noise on the wrist's pose, for example 5mm,5deg.", metavar="NOISE", rich_help_panel=WHAT),
