@@ -9,11 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from simeval.bank import load_bank
-from simeval.errors import DataError
+from simeval.bank import GraspBank, load_bank
+from simeval.errors import SimevalError
 from simeval.objects import DexGraspNetData, ObjectLibrary
 from simeval.objects.grasp_files import GraspSet
 from simeval.suites import Request, Suite
+from simeval.taxonomy import GRASP_TYPES
 
 Key = tuple[str, float, str]
 """Object code, scale, grasp type."""
@@ -61,6 +62,48 @@ def embedded_suite(held: Mapping[Key, int]) -> Suite:
     )  # fmt: skip
 
 
+def split_suite(split: str, found: GraspBank) -> Suite:
+    """Return the suite of a DexGraspNet split: what its data set shows to be feasible, one grasp a condition.
+
+    Args:
+        split: "val" or "test".
+        found: the split's own set, made by `energy` with a fixed budget of tries for each type.
+    """
+    counts = found.counts()
+    tried, kinds = _tried(found), found.meta["types"]
+    conditions = len(tried) * len(kinds)
+    left_out = ", ".join(
+        f"{kind} {1 - sum((*key, kind) in counts for key in tried) / len(tried):.0%}" for kind in kinds
+    )  # fmt: skip
+    return Suite(
+        name=f"dexgraspnet-{split}", version=1, data_kind="real", bank=f"dexgraspnet-1k-{split}",
+        training="dexgraspnet-1k", references=[*REFERENCES, "energy"],
+        description=f"DexGraspNet's {split} objects, {len({code for code, _ in tried})} of them, each at one scale "
+        "that suits a hand: every type of which `energy`, with a budget of 64 tries, found a grasp that holds. "
+        f"{conditions - len(counts)} of {conditions} conditions ({1 - len(counts) / conditions:.1%}) are left out "
+        f"({left_out}).",
+        requests=[Request(object=c, scale=s, type=kind, count=1) for c, s, kind in sorted(counts)],
+    )  # fmt: skip
+
+
+def uniform_suite(split: str, found: GraspBank) -> Suite:
+    """Return the split's suite without that selection: every object with every type."""
+    tried = _tried(found)
+    return Suite(
+        name=f"dexgraspnet-{split}-uniform", version=1, data_kind="real", bank=f"dexgraspnet-1k-{split}",
+        training="dexgraspnet-1k", references=[*REFERENCES, "energy"],
+        description=f"DexGraspNet's {split} objects, {len({code for code, _ in tried})} of them, each at one scale "
+        "that suits a hand, with every type, whether or not it can be grasped like that. Its `replay` lacks the "
+        "grasps that nobody found.",
+        requests=[Request(object=c, scale=s, type=kind, count=1) for c, s in sorted(tried) for kind in GRASP_TYPES],
+    )  # fmt: skip
+
+
+def _tried(found: GraspBank) -> list[tuple[str, float]]:
+    """Objects and scales on which a set was built, those without a grasp included."""
+    return [*found.objects(), *((code, scale) for code, scale, _ in found.meta["empty"])]
+
+
 def choose(held: Mapping[Key, int], grasps: int = EMBEDDED_GRASPS) -> list[Request]:
     """Choose objects with at least 2 grasps until `grasps` are requested: rarest family first, then types."""
     objects: dict[tuple[str, float], dict[str, int]] = {}
@@ -94,7 +137,7 @@ def write_suite(suite: Suite, folder: Path = FOLDER) -> Path:
     facts = {
         "name": suite.name, "version": suite.version, "description": suite.description,
         "data_kind": suite.data_kind, "protocols": suite.protocols, "references": suite.references,
-        "bank": suite.bank, "seed": suite.seed,
+        "bank": suite.bank, **({"training": suite.training} if suite.training else {}), "seed": suite.seed,
     }  # fmt: skip
     lines = ["# Written by `python -m simeval.benchmarks.make_suites`; requests are [object, scale, type, count]."]
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in facts.items()]
@@ -118,13 +161,17 @@ def main() -> None:
     library = ObjectLibrary(parser.parse_args().data)
     makers: dict[str, Callable[[], Suite]] = {
         "embedded": lambda: embedded_suite(load_bank("embedded").counts()),
+        "dexgraspnet-val": lambda: split_suite("val", load_bank("dexgraspnet-1k-val")),
+        "dexgraspnet-val-uniform": lambda: uniform_suite("val", load_bank("dexgraspnet-1k-val")),
+        "dexgraspnet-test": lambda: split_suite("test", load_bank("dexgraspnet-1k-test")),
+        "dexgraspnet-test-uniform": lambda: uniform_suite("test", load_bank("dexgraspnet-1k-test")),
         "released": lambda: released_suite(library.dexgraspnet),
         "unidexgrasp": lambda: tabletop_suite(library.dexgraspnet),
     }
     for name, make in makers.items():
         try:
             suite = make()
-        except DataError as error:
+        except SimevalError as error:
             print(f"{name}: left as it is. {error}")
             continue
         print(f"{write_suite(suite)}: {suite.count} grasps, digest {suite.digest}")

@@ -48,6 +48,8 @@ class Retrieval:
     Nothing is random, so the seed changes nothing.
     """
 
+    transfers = True  # from other objects: a suite names their grasps as `training`
+
     def __init__(self, bank: str = "", data: Path | None = None, neighbours: int = 5) -> None:
         """Check that the bank is there; see `simeval.bank.load_bank` for its names and errors."""
         if neighbours < 1:

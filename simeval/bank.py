@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 BANK_SCHEMA = 1
-BANK_NAMES = ("embedded", "released", "unidexgrasp")
-"""Banks with a name; any other is the path of a Parquet file or of a folder with DexGraspNet's .npy files."""
+DATA_BANKS = ("released", "unidexgrasp")
+"""Banks that are DexGraspNet's own data. Those that come with simeval are named by their files, see `bank_names`; any
+other is the path of a Parquet file or of a folder with DexGraspNet's .npy files."""
 DEFAULT_BANK = "embedded"
 _SHAPE_VECTORS = ("low", "high", "center", "up")
 _META_KEY = b"simeval_bank"
@@ -99,12 +100,17 @@ class GraspBank:
         return self.grasps[self.rows(code, scale, grasp_type)]
 
 
+def bank_names() -> list[str]:
+    """Names of all banks: those that come with simeval, and DexGraspNet's data."""
+    return [*sorted(_shipped()), *DATA_BANKS]
+
+
 def load_bank(bank: str | Path = "", data: Path | None = None, codes: Collection[str] | None = None) -> GraspBank:
     """Read a bank, by name or path; "" is the embedded one. `codes` limits it to some objects.
 
     Args:
-        bank: `embedded`, `released` (DexGraspNet's `dataset/*.npy`), `unidexgrasp` (its tabletop grasps), the path
-            of a .parquet file, or of a folder with .npy files.
+        bank: `released` (DexGraspNet's `dataset/*.npy`), `unidexgrasp` (its tabletop grasps), one that comes with
+            simeval (`embedded`, …), the path of a .parquet file, or of a folder with .npy files.
         data: folder with DexGraspNet's data; by default the one SIMEVAL_DATA names.
         codes: objects to read; reading a folder of thousands takes minutes.
 
@@ -209,11 +215,10 @@ def shape_of(model: ObjectModel) -> ObjectShape:
 
 def _path(name: str, data: Path | None) -> Path:
     """File or folder of a bank that is not a named set of npz files."""
-    if name == "embedded":
-        path = Path(str(files("simeval.generators") / "banks" / "embedded.parquet"))
-        if not path.is_file():
-            raise DataError(f"the embedded bank is missing: {path}. {_BUILD}")
-        return path
+    if name in _shipped():
+        return _shipped()[name]
+    if name == DEFAULT_BANK:
+        raise DataError(f"the {name} bank is missing: simeval comes with {', '.join(_shipped()) or 'none'}. {_BUILD}")
     if name == "released":
         return _dexgraspnet(data).root / "dataset"
     path = Path(name)
@@ -221,8 +226,13 @@ def _path(name: str, data: Path | None) -> Path:
         raise DataError(f"no bank {path}: there is no such file. {_BUILD}")
     if path.suffix != ".parquet" and not path.is_dir():
         hint = "A path to a .parquet file, or to a folder with .npy grasp files, works too."
-        raise unknown_name("bank", name, BANK_NAMES, hint)
+        raise unknown_name("bank", name, bank_names(), hint)
     return path
+
+
+def _shipped() -> dict[str, Path]:
+    folder = Path(str(files("simeval.generators") / "banks"))
+    return {path.stem: path for path in sorted(folder.glob("*.parquet"))}
 
 
 def _dexgraspnet(data: Path | None) -> DexGraspNetData:

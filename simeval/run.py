@@ -22,7 +22,7 @@ from simeval.physics.execute import PROTOCOLS
 from simeval.physics.pool import TRIAL_TIMEOUT, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
-from simeval.registry import make_generator, make_refiner, settings_of
+from simeval.registry import load_factory, make_generator, make_refiner, settings_of
 from simeval.store import RunStore
 from simeval.suites import Suite
 from simeval.tasks import digest, tasks
@@ -133,8 +133,10 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
     if repeated:
         raise SettingError(f"suite {suite.name!r} lists {repeated[0]} more than once: join the counts")
     settings = dict(spec.settings)
-    if suite.bank and "bank" in settings_of(spec.generator):
-        settings.setdefault("bank", suite.bank)
+    transfers = getattr(load_factory(spec.generator), "transfers", False)
+    bank = (transfers and suite.training) or suite.bank
+    if bank and "bank" in settings_of(spec.generator):
+        settings.setdefault("bank", bank)
     generator = _build(spec.generator, settings, ObjectLibrary(spec.data).data)
     refiner = make_refiner(spec.refine, spec.data) if spec.refine else None
     spec = replace(spec, settings=settings)

@@ -40,6 +40,8 @@ class Suite(BaseModel):
     """Generators that every table of this suite shows: the ceiling and the floors."""
     bank: str = ""
     """Grasps known to be good on these objects, for generators that replay some (`--set bank=` overrides)."""
+    training: str = ""
+    """Grasps of other objects, for generators that transfer or learn from some; none: those of `bank`."""
     seed: int = 0
     requests: list[Request]
 

@@ -13,6 +13,7 @@ from simeval.dataset.label import label, write_labelled
 from simeval.errors import DataError, SettingError
 from simeval.grasp import GraspBatch, euler_to_matrix
 from simeval.hand import FINGERS, load_hand
+from simeval.metrics.diversity import diversity, wrist_directions
 from simeval.metrics.types import (
     PAPER_CENTER,
     PAPER_TYPES,
@@ -340,3 +341,18 @@ def test_a_bank_without_shapes_keeps_none_and_nothing_labelled_is_an_error(tmp_p
     assert nothing.counts.total() == 0
     with pytest.raises(DataError, match="none of the 1 grasps"):
         write_labelled(tmp_path / "out.parquet", bank, nothing)
+
+
+def test_diversity_is_the_mean_over_pairs() -> None:
+    turn = np.array([[0, 0, 0], [0, 0, 0.1], [0, 0, 0.3]])
+    joints = np.zeros((3, 22))
+    joints[2, 0] = (HAND.upper - HAND.lower)[0]
+    grasps = GraspBatch(euler_to_matrix(turn), np.zeros((3, 3)), joints)
+    found = diversity(grasps)
+    assert found.pairs == 3
+    np.testing.assert_allclose(found.rotation_deg, np.degrees((0.1 + 0.3 + 0.2) / 3), atol=1e-6)
+    np.testing.assert_allclose(found.joints, 2 / 3 * np.sqrt(1 / 22))
+    assert np.isnan(diversity(grasps[np.arange(1)]).rotation_deg)
+    away = wrist_directions(grasps.with_(translation=np.eye(3) * 0.1), np.zeros(3), np.array([0.0, 1.0, 0.0]))
+    np.testing.assert_allclose(away[1], [0, 0, 1], atol=1e-12)  # up is z
+    np.testing.assert_allclose(np.linalg.norm(away, axis=1), 1)
