@@ -19,7 +19,19 @@ ITERATIONS = 60
 LOADS = np.concatenate([np.eye(6), -np.eye(6)])
 """(12, 6) unit forces along ±x ±y ±z and torques about them."""
 UNBALANCED = 2.0  # of a hand that touches nothing
+SHIFT = 0.003  # m
 OTHER_TYPE = 0.5  # score lost where what touches makes it a grasp of another type
+
+
+def robust_scores(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Array:
+    """Mean (N,) of `hold_scores` over wrists where they are and `SHIFT` away along ±x, ±y and ±z of the object.
+
+    Seven times the cost. On 200 hooks that were the best of 128 by an earlier score the area under its curve for
+    `lift` was 0.83, against 0.78 where they are; on 55 lateral candidates 0.89 against 0.86; elsewhere within 0.02.
+    """
+    shifts = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * SHIFT
+    moved = [hold_scores(model, kind, grasps.with_(translation=grasps.translation + shift)) for shift in shifts]
+    return np.mean(moved, axis=0)
 
 
 def hold_scores(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Array:

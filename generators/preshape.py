@@ -9,7 +9,7 @@ from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.approach import SETTLE, approaches
 from simeval.generators.closing import close_fingers, slide
-from simeval.generators.holding import hold_scores
+from simeval.generators.holding import hold_scores, robust_scores
 from simeval.grasp import Array, GraspBatch
 from simeval.metrics.distance import object_distance
 from simeval.metrics.penetration import measure
@@ -18,6 +18,7 @@ from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType, grasp_type
 
 MOST_PENETRATION = 1.0  # mm, of a returned grasp with the object
 MOST_SELF_PENETRATION = 2.0  # mm
+PROMISING = 4  # times the count, candidates that get a robust score
 ROUNDS = 3  # of drawing candidates, until `count` of them are sound
 SEED = 0x5E5A
 
@@ -32,7 +33,7 @@ class Preshape:
 
     A classical sampler in the manner of GraspIt! (Miller et al. 2003, "Automatic grasp planning using shape
     primitives"): it knows the exact shape and has learned nothing. Each returned grasp is the best of about `tries`
-    candidates; the score is that of `holding.hold_scores`.
+    candidates; the score is that of `holding.robust_scores`.
     """
 
     def __init__(self, tries: int = 6) -> None:
@@ -54,7 +55,7 @@ class Preshape:
         for _ in range(ROUNDS):
             missing = count - sum(len(b) for b in batches)
             grasps, score = candidates(model, kind, missing * self.tries, rng)
-            batches.append(sound(model, grasps.with_(score=score), missing))
+            batches.append(sound(model, promising(model, kind, grasps, score, missing), missing))
             if len(batches[-1]) == missing:
                 break
         return GraspBatch.concatenate(batches)
@@ -81,6 +82,13 @@ def best_by_type(
     grasps = GraspBatch.concatenate(found)
     assert grasps.score is not None
     return grasps[np.argsort(-grasps.score, kind="stable")]
+
+
+def promising(model: ObjectModel, kind: GraspType, grasps: GraspBatch, score: Array, count: int) -> GraspBatch:
+    """Return the best by `score` (N,), `PROMISING` times `count` of them, with their robust score."""
+    best = np.argsort(-score, kind="stable")[: PROMISING * count]
+    chosen = grasps[best[np.isfinite(score[best])]]
+    return chosen.with_(score=robust_scores(model, kind, chosen))
 
 
 def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION) -> GraspBatch:
