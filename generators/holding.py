@@ -50,6 +50,8 @@ def hold_scores(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Arra
 
     To stay true to the type, `OTHER_TYPE` is lost where links, pushes and joints would be judged as another type.
     """
+    if not len(grasps):
+        return np.zeros(0)
     contacts = [
         find_contacts(model, rotation, translation, joints)
         for rotation, translation, joints in zip(grasps.rotation, grasps.translation, grasps.joints, strict=True)

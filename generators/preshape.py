@@ -55,7 +55,7 @@ class Preshape:
         for _ in range(ROUNDS):
             missing = count - sum(len(b) for b in batches)
             grasps, score = candidates(model, kind, missing * self.tries, rng)
-            batches.append(sound(model, promising(model, kind, grasps, score, missing), missing))
+            batches.append(best_sound(model, kind, grasps.with_(score=score), missing))
             if len(batches[-1]) == missing:
                 break
         return GraspBatch.concatenate(batches)
@@ -84,11 +84,13 @@ def best_by_type(
     return grasps[np.argsort(-grasps.score, kind="stable")]
 
 
-def promising(model: ObjectModel, kind: GraspType, grasps: GraspBatch, score: Array, count: int) -> GraspBatch:
-    """Return the best by `score` (N,), `PROMISING` times `count` of them, with their robust score."""
-    best = np.argsort(-score, kind="stable")[: PROMISING * count]
-    chosen = grasps[best[np.isfinite(score[best])]]
-    return chosen.with_(score=robust_scores(model, kind, chosen))
+def best_sound(
+    model: ObjectModel, kind: GraspType, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION
+) -> GraspBatch:
+    """Return the best `count` of some scored grasps: the best sound ones, by their robust score."""
+    found = sound(model, grasps, PROMISING * count, deepest)
+    score = robust_scores(model, kind, found)
+    return found.with_(score=score)[np.argsort(-score, kind="stable")[:count]]
 
 
 def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION) -> GraspBatch:

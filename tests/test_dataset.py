@@ -85,7 +85,7 @@ def test_only_what_holds_and_is_of_its_type_is_kept(monkeypatch: pytest.MonkeyPa
 
 
 def test_each_type_gets_its_share(quick_physics: list[str]) -> None:
-    grown = grow(replace(RECIPE, types=("planar", "tip", "spherical"), per_object=5, waves=6), JAR, 1.0)
+    grown = grow(replace(RECIPE, types=("planar", "tip", "spherical"), per_object=5, waves=8), JAR, 1.0)
     assert len(grown.rows) == 5
     assert max(grown.effort.kept.values()) == 2
     first = {grow(replace(RECIPE, per_object=1), JAR, scale).rows[0].type for scale in (1.0, 1.01, 1.02, 1.03, 1.04)}

@@ -1,13 +1,17 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from simeval.bank import load_bank, write_bank
 from simeval.benchmarks.make_suites import (
     FOLDER,
     choose,
     embedded_suite,
     released_suite,
+    split_suite,
     tabletop_suite,
+    uniform_suite,
     write_suite,
 )
 from simeval.errors import SettingError
@@ -53,6 +57,21 @@ def test_the_default_suite_is_spread_over_families_and_types() -> None:
     ]  # fmt: skip
     assert sum(r.count for r in choose(held)) == 2 * 27 + 1  # all but the one with a single grasp
     assert embedded_suite(held).count == 55
+
+
+def test_suites_of_a_split_hold_what_its_set_shows_to_be_feasible(tmp_path: Path) -> None:
+    file = tmp_path / "set.parquet"
+    codes, types = ["core-b", "core-a", "core-a", "core-a"], ["tip", "tip", "tip", "hook"]
+    meta = {"types": ["tip", "hook"], "empty": [["core-c", 0.06, "no candidate held"]]}
+    write_bank(file, codes, [0.1, 0.08, 0.08, 0.08], types, np.zeros((4, 28)), meta=meta)
+    suite = split_suite("val", load_bank(file))
+    asked = [(r.object, r.scale, r.type, r.count) for r in suite.requests]
+    assert asked == [("core-a", 0.08, "hook", 1), ("core-a", 0.08, "tip", 1), ("core-b", 0.1, "tip", 1)]
+    assert "3 of 6 conditions (50.0%) are left out (tip 33%, hook 67%)" in suite.description
+    assert (suite.bank, suite.training) == ("dexgraspnet-1k-val", "dexgraspnet-1k")
+    uniform = uniform_suite("val", load_bank(file))
+    assert uniform.count == 3 * 6
+    assert load_suite(str(write_suite(uniform, tmp_path))) == uniform
 
 
 def test_subset_takes_the_first_objects_with_all_their_scales() -> None:

@@ -13,7 +13,7 @@ from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts,
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.energy.field import Field
 from simeval.generators.holding import hold_scores
-from simeval.generators.preshape import best_by_type, candidates, promising, sound
+from simeval.generators.preshape import best_by_type, best_sound, candidates
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
@@ -62,9 +62,7 @@ class Energy:
         for schedule in (replace(self.schedule, steps=0), self.schedule):  # as they were, and downhill
             grasps, energy = descend(model, start[first], kinds, schedule, seed, self.device)
             pool.append(grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy))
-        whole = GraspBatch.concatenate(pool)
-        assert whole.score is not None
-        return sound(model, promising(model, kind, whole, whole.score, count), count, MOST_PENETRATION)
+        return best_sound(model, kind, GraspBatch.concatenate(pool), count, MOST_PENETRATION)
 
 
 class Refine:
