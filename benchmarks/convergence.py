@@ -4,9 +4,7 @@ Replays released DexGraspNet grasps under one changed setting at a time and comp
 row is kept as it is finished (`--work`), so that a cut costs one row. Writes `physics_convergence.md`, `.json`, `.png`.
 """
 
-import argparse
 import json
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from simeval.benchmarks.study import study_parser
 from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
@@ -216,11 +215,7 @@ def figure(results: list[dict[str, Any]], path: Path) -> None:
 
 def main() -> None:
     """Run what is missing, then write the tables and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("SIMEVAL_DATA"), required="SIMEVAL_DATA" not in os.environ)
-    parser.add_argument("--work", type=Path, default=Path("runs/convergence"))
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser = study_parser(__doc__, "convergence")
     parser.add_argument("--parts", default="decisive,closing,numeric,physical")
     options = parser.parse_args()
     study = Study(DexGraspNetData(options.data), options.work, options.workers)

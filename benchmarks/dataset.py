@@ -4,9 +4,7 @@ Reads the sets, tries a sample of them again, runs `energy` on held-out objects 
 `dataset.md`, `.json`, `.png`. Every run is kept (`--work`), so that a cut costs little.
 """
 
-import argparse
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import GraspBank, load_bank
+from simeval.benchmarks.study import markdown_table, study_parser
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
 from simeval.generators.energy.anneal import Schedule
@@ -225,11 +224,11 @@ def page(note: Mapping[str, Any]) -> str:
         "our own. Every grasp of a set holds six directions and lifts at friction 1.0 and 1 g, both times as the type "
         "asked for.\n",
         "## What is in them\n",
-        _table(
+        markdown_table(
             ["set", "grasps", "objects", "at scales", *GRASP_TYPES],
             [[s.name, s.grasps, s.objects, s.scaled, *s.types.values()] for s in sets],
         ),
-        _table(
+        markdown_table(
             ["set", f"six-direction, {', '.join(POWER)} %", "penetration mean, p95 [mm]", "beyond joint limits",
              f"of {SAMPLE} tried again: lift, six-direction", "faults found"],
             [[s.name, f"{100 * s.six:.1f}", f"{s.penetration_mean:.2f}, {s.penetration_p95:.2f}", s.beyond_limits,
@@ -238,16 +237,16 @@ def page(note: Mapping[str, Any]) -> str:
         ),
         *(f"- {s.name}: `{s.command}`" for s in sets),
         "\n## What they took\n",
-        _table(
+        markdown_table(
             ["set", "candidates tried", "held six directions", "kept", "generating CPU-s", "simulating CPU-s",
              "candidates / CPU-s", "kept / CPU-s"],
             [_effort(s) for s in sets],
         ),
         "By type, of the candidates tried: kept.\n",
-        _table(["set", *GRASP_TYPES], [[s.name, *_kept(s)] for s in sets]),
+        markdown_table(["set", *GRASP_TYPES], [[s.name, *_kept(s)] for s in sets]),
         "## How different the grasps are\n",
         "Mean over pairs of grasps of one object, scale and type, then over those groups.\n",
-        _table(
+        markdown_table(
             ["grasps", "wrist rotation [deg]", "joints, RMS over their ranges"],
             [*([s.name, f"{s.rotation_deg:.0f}", f"{s.joints:.3f}"] for s in sets),
              ["released, those that lift", f"{note['released'][0]:.0f}", f"{note['released'][1]:.3f}"]],
@@ -271,14 +270,14 @@ def _energy_lines(note: Mapping[str, Any]) -> list[str]:
         "`six-direction` of everything that the descent arrives at on the released objects, nothing ranked or left "
         f"out. DexGraspNet reports that {DEXGRASPNET_YIELD} of its candidates held, in another simulator, at another "
         "friction, from random starts: not the same test.\n",
-        _table(["type", "six-direction %", "n"], raw),
+        markdown_table(["type", "six-direction %", "n"], raw),
         "## `energy` on held-out objects\n",
         "Suite `dexgraspnet-test`, one grasp a condition: the best of 64 by its own energy and score; no simulation "
         "is looked at.\n",
-        _table(["type", "protocol", "success %", "n"], top),
+        markdown_table(["type", "protocol", "success %", "n"], top),
         "## `--refine energy`\n",
         "The same conditions before and after; the difference is paired. Suite `dexgraspnet-val`.\n",
-        _table(
+        markdown_table(
             ["generator", "protocol", "before %", "after %", "difference, points", "penetration [mm]", "pairs"], both
         ),
     ]
@@ -295,11 +294,6 @@ def _effort(s: SetFacts) -> list[Any]:
 def _kept(s: SetFacts) -> list[str]:
     tried, kept = s.effort["tried"], s.effort["kept"]
     return [f"{kept.get(k, 0) / tried[k]:.0%} of {tried[k]}" if tried.get(k) else "" for k in GRASP_TYPES]
-
-
-def _table(headers: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
-    body = (headers, ["---"] * len(headers), *rows)
-    return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in body) + "\n"
 
 
 def _text(e: Mapping[str, Any], sign: str = "") -> str:
@@ -329,13 +323,8 @@ def _paired(d: PairedDifference) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, then write the page, its numbers and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("SIMEVAL_DATA"), required="SIMEVAL_DATA" not in os.environ)
-    parser.add_argument("--work", type=Path, default=Path("runs/dataset"))
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    data, work, workers = Path(options.data), options.work, options.workers
+    options = study_parser(__doc__, "dataset").parse_args()
+    data, work, workers = options.data, options.work, options.workers
     options.out.mkdir(parents=True, exist_ok=True)
     banks = {name: load_bank(name, data) for name in SETS}
     figure(

@@ -4,9 +4,7 @@ Draws the types, labels the released grasps by every measure and compares the la
 embedded bank's grasps are to the types asked for. Writes `grasp_types.md`, `.json`, `.png`. Trials are kept (`--work`).
 """
 
-import argparse
 import json
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -16,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import GraspBank, load_bank
+from simeval.benchmarks.study import markdown_table, study_parser
 from simeval.manifest import executor_digest, versions
 from simeval.metrics.types import (
     OPPOSES,
@@ -149,7 +148,7 @@ def page(released: dict[str, list[str]], rows: Sequence[dict[str, Any]], fidelit
             f"Made by `{COMMAND}`. Taxonomy version {TAXONOMY_VERSION}.\n",
             "![the six types](grasp_types.png)\n",
             "Preshape and reference posture; links expected in contact are orange, the thumb's blue.\n",
-            _table(["type", "links expected in contact", "source"],
+            markdown_table(["type", "links expected in contact", "source"],
                    [[k.name, ", ".join(k.contact_links), k.source] for k in GRASP_TYPES.values()]),
             "## Measures\n",
             f"- `paper-28d`: nearest of three released grasps over 28 raw numbers, below {PAPER_THRESHOLD:g}. The "
@@ -158,11 +157,11 @@ def page(released: dict[str, list[str]], rows: Sequence[dict[str, Any]], fidelit
             f"- `achieved`: by contacts, the thumb's opposition (cosine below {OPPOSES:g}) and the index finger's side "
             f"(above {SIDE:.2f}) when the squeeze is complete; what they leave open, the joints decide.\n",
             f"## The {count} released grasps (real data)\n",
-            _table(["measure", *NAMES],
+            markdown_table(["measure", *NAMES],
                    [[name, *(str(kinds.count(n)) for n in NAMES)] for name, kinds in released.items()]),
             "Agreement on the grasps to which both measures give a type, beside `paper-28d` one of its three. Chance: "
             "the first measure's labels dealt out at random, expected and as drawn with one seed.\n",
-            _table(["measures", "n", "agree %", "chance %", "chance, drawn %", "kappa"],
+            markdown_table(["measures", "n", "agree %", "chance %", "chance, drawn %", "kappa"],
                    [[" / ".join(r["measures"]), str(r["n"]), *(f"{100 * r[k]:.1f}" for k in
                      ("agreement", "chance", "chance_observed")), f"{r['kappa']:.2f}"] for r in rows]),
             *(_confusion(row) for row in rows if not any("no threshold" in m for m in row["measures"])),
@@ -180,7 +179,7 @@ def _fidelity(rows: Sequence[MetricRow]) -> str:
     lines: dict[tuple[str, str], dict[str, MetricRow]] = {}
     for row in rows:
         lines.setdefault((row.generator, row.group), {})[row.metric] = row
-    return _table(
+    return markdown_table(
         ["grasps", "type", "commanded %", "achieved %", "n"],
         [
             [*key, *(_percent(found[f"type_fidelity_{m}"]) for m in ("commanded", "achieved")),
@@ -197,12 +196,7 @@ def _percent(row: MetricRow) -> str:
 def _confusion(row: dict[str, Any]) -> str:
     a, b = row["measures"]
     body = [[name, *map(str, counts)] for name, counts in zip(NAMES, row["confusion"], strict=True) if any(counts)]
-    return f"Rows {a}, columns {b}:\n\n" + _table(["", *NAMES], body)
-
-
-def _table(headers: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *(["---:"] if lines and lines[0][-1].replace(".", "").isdigit() else ["---"]) * (len(headers) - 1)]
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (headers, rule, *lines)) + "\n"
+    return f"Rows {a}, columns {b}:\n\n" + markdown_table(["", *NAMES], body)
 
 
 def _share(a: Sequence[str], b: Sequence[str]) -> float:
@@ -211,13 +205,8 @@ def _share(a: Sequence[str], b: Sequence[str]) -> float:
 
 def main() -> None:
     """Simulate what is missing, then write the page, its numbers and the figure."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data", default=os.environ.get("SIMEVAL_DATA"), required="SIMEVAL_DATA" not in os.environ)
-    parser.add_argument("--work", type=Path, default=Path("runs/grasp_types"))
-    parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
-    options = parser.parse_args()
-    data = Path(options.data)
+    options = study_parser(__doc__, "grasp_types").parse_args()
+    data = options.data
     options.out.mkdir(parents=True, exist_ok=True)
     figure(options.out / "grasp_types.png")
     released = load_bank("released", data)
