@@ -1,0 +1,1 @@
+"""Grasp diffusion: one denoiser, one scheduler, one trainer; variants by configuration."""

@@ -1,0 +1,108 @@
+"""The denoiser: an object encoder and a residual network over the embedded numbers of a grasp."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from simeval.generators.diffusion.geometry import BASIS_COUNT, GeometryCode
+
+VALUE_SCALE = 25.0
+"""Numbers from −1 to 1 are multiplied by this before their sine and cosine are taken, so that small steps show."""
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkSpec:
+    """Size of a denoiser; the defaults are the source system's."""
+
+    geometry: GeometryCode = "scaled-map"
+    object_size: int = 512
+    embedding: int = 64  # of every number and of the step
+    width: int = 128
+    blocks: int = 3
+
+
+class Sinusoids(nn.Module):
+    """Sines and cosines of a number at geometrically spaced frequencies: (*, ) to (*, size)."""
+
+    frequency: Tensor
+
+    def __init__(self, size: int, scale: float) -> None:
+        super().__init__()
+        half = size // 2
+        frequency = torch.exp(-math.log(10_000.0) / (half - 1) * torch.arange(half)) * scale
+        self.register_buffer("frequency", frequency, persistent=False)
+
+    def forward(self, value: Tensor) -> Tensor:
+        """Embed."""
+        angle = value[..., None] * self.frequency
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)
+
+
+class MapEncoder(nn.Module):
+    """Three 3³ convolutions of 16, 32 and 64 channels, each with ReLU and max-pooling by 2, then a linear layer."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for inner, outer in ((1, 16), (16, 32), (32, 64)):
+            layers += [nn.Conv3d(inner, outer, 3), nn.ReLU(), nn.MaxPool3d(2)]
+        self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4**3, size))
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(M, 50, 50, 50) to (M, size)."""
+        return self.layers(values[:, None])
+
+
+class BasisEncoder(nn.Module):
+    """Two hidden layers over the basis points' distances and directions."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Flatten(), nn.Linear(4 * BASIS_COUNT, size), nn.GELU(), nn.Linear(size, size), nn.GELU(),
+            nn.Linear(size, size),
+        )  # fmt: skip
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(M, 1024, 4) to (M, size)."""
+        return self.layers(values)
+
+
+class Block(nn.Module):
+    """x + GELU(linear(x))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width) to (B, width)."""
+        return x + nn.functional.gelu(self.linear(x))
+
+
+class Denoiser(nn.Module):
+    """Predict from a noised grasp, its step, its type and its object. Encode an object once, denoise many grasps."""
+
+    def __init__(self, spec: NetworkSpec, size: int, types: int) -> None:
+        super().__init__()
+        self.value = Sinusoids(spec.embedding, VALUE_SCALE)
+        self.step = Sinusoids(spec.embedding, 1.0)
+        encoder = BasisEncoder if spec.geometry == "basis-points" else MapEncoder
+        self.encoder = encoder(spec.object_size)
+        self.sized = spec.geometry != "scaled-map"  # whether the object's radius is told beside its shape
+        inputs = spec.embedding * (size + 1) + types + spec.object_size + self.sized
+        self.layers = nn.Sequential(
+            nn.Linear(inputs, spec.width), nn.GELU(), *(Block(spec.width) for _ in range(spec.blocks)),
+            nn.Linear(spec.width, size),
+        )  # fmt: skip
+
+    def encode(self, values: Tensor, radius: Tensor) -> Tensor:
+        """Encode objects: `Shape.values` (M, …) and radius (M,) m to (M, F)."""
+        found = self.encoder(values)
+        return torch.cat([found, (radius[:, None] / 0.1).log()], dim=1) if self.sized else found
+
+    def forward(self, noised: Tensor, step: Tensor, kind: Tensor, encoded: Tensor) -> Tensor:
+        """Predict (B, D) from noised (B, D), step (B,), one-hot type (B, T) and encoded object (B, F)."""
+        return self.layers(torch.cat([self.value(noised).flatten(1), self.step(step.float()), kind, encoded], dim=1))
