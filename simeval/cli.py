@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import dataset, doctor, listing, replay, run, show
+from simeval.commands import dataset, doctor, listing, replay, run, show, train
 from simeval.errors import SimevalError
 
 BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
@@ -28,6 +28,7 @@ app.command("generators")(listing.generators)
 app.command("suites")(listing.suites)
 app.command("objects")(listing.objects)
 app.command("doctor")(doctor.doctor)
+app.command("train")(train.train)
 app.add_typer(dataset.app, name="dataset")
 
 

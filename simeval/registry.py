@@ -10,8 +10,8 @@ from typing import Any
 from simeval.errors import SettingError, SimevalError, unknown_name
 from simeval.generator import Generator, Refiner
 
-GROUP, REFINERS = "simeval.generators", "simeval.refiners"
-_KINDS = {GROUP: "generator", REFINERS: "refiner"}
+GROUP, REFINERS, TRAINERS = "simeval.generators", "simeval.refiners", "simeval.trainers"
+_KINDS = {GROUP: "generator", REFINERS: "refiner", TRAINERS: "trainer"}
 
 
 @cache

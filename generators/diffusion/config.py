@@ -1,0 +1,134 @@
+"""What a diffusion model is and how it is trained, as data; and the presets."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from simeval.errors import DataError, SettingError, unknown_name
+from simeval.generators.diffusion.coding import CodeSpec
+from simeval.generators.diffusion.network import NetworkSpec
+from simeval.generators.diffusion.noise import Prediction, ScheduleName
+from simeval.metrics.types import PAPER_TYPES
+from simeval.taxonomy import GRASP_TYPES
+
+
+class ModelConfig(BaseModel):
+    """All that decides what a model's weights mean."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    types: tuple[str, ...] = tuple(GRASP_TYPES)
+    """Types that it answers."""
+    code: CodeSpec = CodeSpec()
+    network: NetworkSpec = NetworkSpec()
+    schedule: ScheduleName = "linear-zero-snr"
+    steps: int = Field(default=50, ge=2)
+    prediction: Prediction = "velocity"
+    posture: Literal["reference", "zero"] = "reference"
+    """The joints where the code has none: the type's reference posture, or all zero as the source system drew them."""
+
+
+class TrainConfig(BaseModel):
+    """How weights come about."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: Literal["", "paper-28d", "commanded"] = ""
+    """Types by this measure in place of those of the set; what has no type by it is left out."""
+    steps: int = Field(default=20_000, ge=1)
+    batch: int = Field(default=64, ge=1)
+    objects: int = Field(default=8, ge=1)
+    """Objects that share a batch evenly, each encoded once."""
+    learning_rate: float = Field(default=1e-4, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    ema: float = Field(default=0.999, ge=0, lt=1)
+    """Decay of the running mean of the weights that is kept; 0: the last weights."""
+    loss_as_gradient: bool = False
+    """`loss.backward(loss)` as in the source system's code: each gradient is multiplied by its own loss."""
+    seed: int = Field(default=0, ge=0)
+
+
+class Preset(BaseModel):
+    """A model and its training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+def _paper(code: CodeSpec, posture: Literal["reference", "zero"] = "reference") -> Preset:
+    """The source system's model: its schedule, Euler angles, metres, unsigned scaled map and three types."""
+    model = ModelConfig(
+        types=PAPER_TYPES, code=code, network=NetworkSpec("scaled-map"), schedule="linear", prediction="noise",
+        posture=posture,
+    )  # fmt: skip
+    return Preset(model=model, train=TrainConfig(label="paper-28d", ema=0.0, loss_as_gradient=True))
+
+
+PRESETS: dict[str, Preset] = {
+    "paper": _paper(CodeSpec("angles", "euler", "metric")),
+    "paper-rt": _paper(CodeSpec("none", "euler", "metric")),
+    "paper-pca": _paper(CodeSpec("pca", "euler", "metric", 15)),
+}
+"""Presets by name."""
+
+
+def preset(name: str) -> Preset:
+    """Return a preset by its name, or from the path of a .json file.
+
+    Raises:
+        SettingError: there is no such preset.
+        DataError: the file can't be read.
+    """
+    if not name.endswith(".json"):
+        if name not in PRESETS:
+            raise unknown_name("preset", name, PRESETS, "A path to a .json file works too.")
+        return PRESETS[name]
+    return Preset.model_validate(read_json(Path(name), Preset))
+
+
+def read_json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
+    """Read and check a configuration file.
+
+    Raises:
+        DataError: it isn't there, no JSON, or not a configuration of this kind.
+    """
+    try:
+        values = json.loads(path.read_text())
+        kind.model_validate(values)
+    except OSError as error:
+        raise DataError(f"{path} can't be read: {error.strerror}") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from None
+    return values
+
+
+def changed(base: Preset, changes: dict[str, str]) -> Preset:
+    """Return a preset with some values replaced: keys like `train.steps` or `model.code.rotation`, values as text.
+
+    Raises:
+        SettingError: there is no such key, or the value doesn't fit.
+    """
+    values = base.model_dump(mode="json")
+    for key, text in changes.items():
+        *path, last = key.split(".")
+        here: Any = values
+        for part in path:
+            here = here.get(part) if isinstance(here, dict) else None
+        if not isinstance(here, dict) or last not in here:
+            raise SettingError(f"no setting {key!r}; there are model.… and train.…, see config.json of any model")
+        try:
+            here[last] = json.loads(text)
+        except ValueError:
+            here[last] = text
+    try:
+        return Preset.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SettingError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None

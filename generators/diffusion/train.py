@@ -1,0 +1,250 @@
+"""Train a diffusion model on a set of grasps: resumable, the same on any machine up to rounding."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from simeval.bank import GraspBank
+from simeval.dataset.label import label
+from simeval.errors import DataError, SettingError
+from simeval.generators.diffusion.coding import Grasps, Place, fit_basis, fit_scale, write_code
+from simeval.generators.diffusion.config import Preset, changed, preset
+from simeval.generators.diffusion.geometry import Shape, describe
+from simeval.generators.diffusion.model import GraspModel, tensors
+from simeval.generators.diffusion.noise import target
+from simeval.generators.energy.generator import check_device
+from simeval.grasp import Array
+from simeval.objects import ObjectLibrary
+
+HELD_OUT = ("val", "test")
+STATE, CURVE = "training.pt", "curve.json"
+SAVE_EVERY = 60.0  # s between checkpoints
+CURVE_POINTS = 400
+
+
+def train_on(
+    bank: GraspBank, preset_name: str, changes: dict[str, str], out: Path, data: Path | None = None,
+    device: str = "cpu", progress: Callable[[str, int, int], None] | None = None,
+) -> None:  # fmt: skip
+    """Train a preset, with some of its settings changed, on a set: what `simeval train diffusion` calls.
+
+    `progress` is called with (what, done, total). Errors as in `preset`, `changed`, `load_examples` and `train`.
+    """
+
+    def report(what: str) -> Callable[[int, int], None] | None:
+        return None if progress is None else lambda done, total: progress(what, done, total)
+
+    chosen = changed(preset(preset_name), changes)
+    check_device(device)
+    examples = load_examples(bank, chosen, data, report("objects"))
+    train(examples, chosen, out, device, report("steps"))
+
+
+class Examples(NamedTuple):
+    """A training set, ready: N grasps of M objects."""
+
+    kinds: list[str]  # (N,)
+    which: NDArray[np.intp]  # (N,) index of each grasp's object
+    shapes: list[Shape]  # M
+    grasps: Grasps  # N
+    place: Place  # N
+
+    def rows_by_object(self) -> list[NDArray[np.intp]]:
+        """Rows of each object."""
+        return [np.flatnonzero(self.which == k) for k in range(len(self.shapes))]
+
+
+def load_examples(
+    bank: GraspBank, preset: Preset, data: Path | None, progress: Callable[[int, int], None] | None = None
+) -> Examples:
+    """Choose the grasps that a preset is trained on and describe their objects.
+
+    Raises:
+        DataError: a val or test object is among them, none is left, or an object can't be loaded.
+    """
+    kinds = label(bank, preset.train.label, data=data).types if preset.train.label else bank.types
+    rows = np.flatnonzero(np.isin(kinds, preset.model.types))
+    if not len(rows):
+        raise DataError(f"{bank.source} has no grasp of {', '.join(preset.model.types)}")
+    library = ObjectLibrary(data)
+    keys = list(dict.fromkeys(zip(bank.codes[rows].tolist(), bank.scales[rows].tolist(), strict=True)))
+    refuse_held_out(library, [code for code, _ in keys])
+    shapes = []
+    for done, key in enumerate(keys):
+        shapes.append(describe(library.load(*key), preset.model.network.geometry))
+        if progress:
+            progress(done + 1, len(keys))
+    index = {key: i for i, key in enumerate(keys)}
+    which = np.array([index[str(bank.codes[i]), float(bank.scales[i])] for i in rows])
+    chosen = bank.grasps[rows]
+    center = np.array([shape.center for shape in shapes])[which]
+    radius = np.array([shape.radius for shape in shapes])[which]
+
+    def tensor(x: Array) -> Tensor:
+        return torch.tensor(x, dtype=torch.float32)
+
+    grasps = Grasps(tensor(chosen.rotation), tensor(chosen.translation), tensor(chosen.joints))
+    return Examples(kinds[rows].tolist(), which, shapes, grasps, Place(tensor(center), tensor(radius)))
+
+
+def refuse_held_out(library: ObjectLibrary, codes: list[str]) -> None:
+    """Raise DataError where objects of the val or test split are to be trained on."""
+    if all(code.startswith("embedded-") for code in codes):
+        return
+    known = library.dexgraspnet
+    held_out = sorted({code for code in codes if known.split(code) in HELD_OUT})
+    if held_out:
+        raise DataError(
+            f"{len(held_out)} objects are of the val or test split, {held_out[0]} for one: no model may be trained on "
+            "them. Build a set of dexgraspnet/train."
+        )
+
+
+@dataclass(slots=True)
+class _State:
+    model: GraspModel
+    mean: dict[str, Tensor]  # running mean of the weights
+    optimizer: torch.optim.Optimizer
+    step: int
+    curve: list[list[float]]  # step, loss
+
+
+def train(
+    examples: Examples, preset: Preset, out: Path, device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+) -> GraspModel:  # fmt: skip
+    """Train, or go on where a stopped training was; write the model and its curve to `out`.
+
+    Raises:
+        DataError: `out` holds the checkpoint of another preset.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(preset.train.seed)
+    basis = fit_basis(examples.grasps.joints, preset.model.code.components)
+    codes = write_code(preset.model.code, examples.grasps, examples.place, basis)
+    scale = fit_scale(codes)
+    model = GraspModel.fresh(preset.model, scale, basis if preset.model.code.joints == "pca" else None)
+    model.network.to(device)
+    state = _resume(model, preset, out, device)
+    unit, types = scale.to_unit(codes).to(device), model.one_hot(examples.kinds).to(device)
+    values, radius = tensors(examples.shapes)
+    values = values.half() if values.ndim == 4 else values  # maps of thousands of objects
+    rows = examples.rows_by_object()
+    saved = time.monotonic()
+    losses: list[float] = []
+    every = max(1, preset.train.steps // CURVE_POINTS)
+    while state.step < preset.train.steps:
+        objects, chosen = _draw(preset, rows, state.step)
+        encoded = model.network.encode(values[objects].float().to(device), radius[objects].to(device))
+        owner = torch.arange(len(objects), device=device).repeat_interleave(len(chosen) // len(objects))
+        losses.append(_step(state, preset, unit[chosen], types[chosen], encoded[owner]))
+        state.step += 1
+        if state.step % every == 0 or state.step == preset.train.steps:
+            state.curve.append([state.step, float(np.mean(losses))])
+            losses.clear()
+            if not np.isfinite(state.curve[-1][1]):
+                raise SettingError(f"the loss is not finite at step {state.step}: lower train.learning_rate")
+        if time.monotonic() - saved > SAVE_EVERY:
+            _save(state, preset, out)
+            saved = time.monotonic()
+        if progress:
+            progress(state.step, preset.train.steps)
+    _save(state, preset, out)
+    model.network.load_state_dict(state.mean)
+    model.network.cpu().eval()
+    model.save(out)
+    (out / CURVE).write_text(json.dumps({"preset": preset.model_dump(mode="json"), "loss": state.curve}) + "\n")
+    return model
+
+
+def _draw(preset: Preset, rows: list[NDArray[np.intp]], step: int) -> tuple[Tensor, Tensor]:
+    """Objects (M,) and grasps (B,) of a step, those of an object side by side; drawn by seed and step alone.
+
+    Objects are drawn as often as they have grasps, so that every grasp is as likely as any other.
+    """
+    draw = np.random.default_rng([preset.train.seed, step])
+    sizes = np.array([len(own) for own in rows], dtype=float)
+    count = min(preset.train.objects, preset.train.batch)
+    objects = draw.choice(len(rows), size=count, p=sizes / sizes.sum())
+    each = preset.train.batch // count
+    chosen = np.concatenate([rows[k][draw.integers(len(rows[k]), size=each)] for k in objects])
+    return torch.from_numpy(objects), torch.from_numpy(chosen)
+
+
+def _step(state: _State, preset: Preset, clean: Tensor, types: Tensor, encoded: Tensor) -> float:
+    model = state.model
+    draw = torch.Generator().manual_seed(preset.train.seed * 1_000_003 + state.step)
+    t = torch.randint(preset.model.steps, (len(clean),), generator=draw)
+    noise = torch.randn(clean.shape, generator=draw).to(clean.device)
+    schedule = model.schedule
+    a, s = schedule.signal[t, None].to(clean.device), schedule.noise[t, None].to(clean.device)
+    wanted = target(preset.model.prediction, schedule, t, clean.cpu(), noise.cpu()).to(clean.device)
+    found = model.network(a * clean + s * noise, t.to(clean.device), types, encoded)
+    loss = torch.nn.functional.mse_loss(found, wanted)
+    state.optimizer.zero_grad()
+    loss.backward(loss.detach() if preset.train.loss_as_gradient else None)
+    state.optimizer.step()
+    keep = min(preset.train.ema, (1 + state.step) / (10 + state.step)) if preset.train.ema else 0.0
+    with torch.no_grad():
+        for name, value in model.network.state_dict().items():
+            state.mean[name].lerp_(value, 1 - keep)
+    return float(loss.detach())
+
+
+def _resume(model: GraspModel, preset: Preset, out: Path, device: str) -> _State:
+    optimizer = torch.optim.AdamW(
+        model.network.parameters(), lr=preset.train.learning_rate, weight_decay=preset.train.weight_decay
+    )
+    mean = {name: value.clone() for name, value in model.network.state_dict().items()}
+    state = _State(model, mean, optimizer, 0, [])
+    path = out / STATE
+    if not path.is_file():
+        return state
+    try:
+        found = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch raises many kinds
+        raise DataError(f"{path} can't be read ({error}): delete it to start over") from None
+    if found["preset"] != preset.model_dump_json():
+        raise DataError(f"{path} is of a training with other settings: delete it, or name another output")
+    model.network.load_state_dict(found["network"])
+    optimizer.load_state_dict(found["optimizer"])
+    return _State(model, found["mean"], optimizer, found["step"], found["curve"])
+
+
+def _save(state: _State, preset: Preset, out: Path) -> None:
+    part = out / f"{STATE}.part"
+    torch.save(
+        {
+            "preset": preset.model_dump_json(), "network": state.model.network.state_dict(), "mean": state.mean,
+            "optimizer": state.optimizer.state_dict(), "step": state.step, "curve": state.curve,
+        },
+        part,
+    )  # fmt: skip
+    part.replace(out / STATE)
+
+
+def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: int = 0) -> Iterator[tuple[int, float]]:
+    """Yield (t, mean squared error of the prediction) over examples, for every step of the schedule."""
+    basis = fit_basis(examples.grasps.joints, model.config.code.components) if model.basis is None else model.basis
+    clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, basis))
+    types = model.one_hot(examples.kinds)
+    with torch.no_grad():
+        encoded = model.network.encode(*tensors(examples.shapes))[torch.from_numpy(examples.which)]
+        for t in range(model.config.steps):
+            draw = torch.Generator().manual_seed(seed + t)
+            total = 0.0
+            steps = torch.full((len(clean),), t)
+            for _ in range(repeats):
+                noise = torch.randn(clean.shape, generator=draw)
+                noised = model.schedule.signal[t] * clean + model.schedule.noise[t] * noise
+                wanted = target(model.config.prediction, model.schedule, steps, clean, noise)
+                total += float(torch.nn.functional.mse_loss(model.network(noised, steps, types, encoded), wanted))
+            yield t, total / repeats

@@ -1,0 +1,180 @@
+"""Training diffusion models: small ones, on grasps of a few embedded objects."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simeval.bank import GraspBank, load_bank, write_bank
+from simeval.errors import DataError, SettingError
+from simeval.generators.diffusion.config import PRESETS, Preset, changed, preset
+from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
+from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, refuse_held_out, train
+from simeval.objects import ObjectLibrary
+
+QUICK = changed(
+    PRESETS["paper"],
+    {
+        "model.types": '["tip", "cylindrical"]', "model.code.rotation": "6d", "model.network.geometry": "basis-points",
+        "model.network.object_size": "16", "model.network.width": "32", "model.network.blocks": "1",
+        "model.schedule": "cosine", "model.prediction": "velocity", "train.label": "", "train.steps": "150",
+        "train.learning_rate": "0.003", "train.ema": "0.9", "train.loss_as_gradient": "false",
+    },
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def bank() -> GraspBank:
+    return load_bank("embedded", codes=load_bank("embedded").codes[:60].tolist())
+
+
+@pytest.fixture(scope="module")
+def examples(bank: GraspBank) -> Examples:
+    return load_examples(bank, QUICK, None)
+
+
+@pytest.fixture(scope="module")
+def trained(examples: Examples, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("model")
+    train(examples, QUICK, out)
+    return out
+
+
+def test_training_learns_and_writes_its_curve(trained: Path, examples: Examples):
+    curve = json.loads((trained / "curve.json").read_text())
+    losses = [loss for _, loss in curve["loss"]]
+    first, last = np.mean(losses[:5]), np.mean(losses[-30:])
+    assert last < 0.75 * first
+    assert Preset.model_validate(curve["preset"]) == QUICK
+    errors = dict(loss_by_step(load_model(trained), examples, repeats=1))
+    assert sorted(errors) == list(range(50))
+    assert np.mean(list(errors.values())) < 0.95 * first
+
+
+def test_examples_are_of_the_types_asked_for(examples: Examples, bank: GraspBank):
+    assert set(examples.kinds) == {"tip", "cylindrical"}
+    assert len(examples.kinds) == int(np.isin(bank.types, ["tip", "cylindrical"]).sum())
+    for k, shape in enumerate(examples.shapes):
+        rows = np.flatnonzero(examples.which == k)
+        np.testing.assert_allclose(examples.place.radius[rows], shape.radius, rtol=1e-6)
+    with pytest.raises(DataError, match="no grasp of"):
+        load_examples(bank, changed(QUICK, {"model.types": "[]"}), None)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(trained: Path, examples: Examples, tmp_path: Path):
+    def stop(done: int, total: int) -> None:
+        if done == 30:
+            raise KeyboardInterrupt
+
+    import simeval.generators.diffusion.train as training
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "SAVE_EVERY", 0.0)
+        with pytest.raises(KeyboardInterrupt):
+            train(examples, QUICK, tmp_path, progress=stop)
+    train(examples, QUICK, tmp_path)
+    assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
+    with pytest.raises(DataError, match="other settings"):
+        train(examples, changed(QUICK, {"train.seed": "1"}), tmp_path)
+    (tmp_path / "training.pt").write_bytes(b"torn")
+    with pytest.raises(DataError, match="delete it"):
+        train(examples, QUICK, tmp_path)
+
+
+def test_samples_depend_on_the_seed_and_their_place_alone(trained: Path, examples: Examples):
+    model = load_model(trained)
+    shape = examples.shapes[0]
+    many = model.generate(shape, "tip", 40, seed=3)
+    few = model.generate(shape, "tip", 5, seed=3)
+    for a, b in zip(many, few, strict=True):
+        torch.testing.assert_close(a[:5], b, atol=1e-4, rtol=0)
+    again = model.generate(shape, "tip", 40, seed=3)
+    assert torch.equal(again.joints, many.joints)
+    other = model.generate(shape, "tip", 40, seed=4)
+    assert float((other.joints - many.joints).abs().max()) > 0.01
+    quick = model.generate(shape, "tip", 4, seed=3, steps=5, ancestral=False)
+    assert torch.isfinite(quick.translation).all()
+
+
+@pytest.mark.parametrize("name", ["paper-rt", "paper-pca"])
+def test_the_sources_variants(name: str, examples: Examples, tmp_path: Path):
+    small = {"model.types": '["tip", "cylindrical"]', "train.label": "", "train.steps": "2", "train.batch": "8"}
+    size = {"model.network.geometry": "basis-points", "model.network.object_size": "8"}
+    chosen = changed(PRESETS[name], {**small, **size})
+    train(examples, chosen, tmp_path)
+    found = load_model(tmp_path).generate(examples.shapes[0], "tip", 3, 0)
+    assert found.joints.shape == (3, 22)
+    assert (found.joints[0] == found.joints[1]).all() == (name == "paper-rt")
+
+
+def test_held_out_objects_are_refused(tmp_path: Path):
+    library = ObjectLibrary()
+    if library.data is None:
+        pytest.skip("needs SIMEVAL_DATA")
+    for split in ("val", "test"):
+        code = library.dexgraspnet.codes(split)[0]
+        file = tmp_path / f"{split}.parquet"
+        write_bank(file, [code], [0.1], ["tip"], np.zeros((1, 28)))
+        with pytest.raises(DataError, match="no model may be trained"):
+            load_examples(load_bank(file), QUICK, library.data)
+    refuse_held_out(library, list(library.dexgraspnet.codes("train")[:5]))
+
+
+@pytest.mark.parametrize("damage", ["cut", "other", "missing", "nan", "config"])
+def test_damaged_models_are_clear_errors(trained: Path, tmp_path: Path, damage: str):
+    from safetensors.torch import load_file, save_file
+
+    config, weights = (trained / CONFIG).read_text(), (trained / WEIGHTS).read_bytes()
+    (tmp_path / CONFIG).write_text(config if damage != "config" else config.replace("cosine", "sine"))
+    (tmp_path / WEIGHTS).write_bytes(weights[: len(weights) // 2] if damage == "cut" else weights)
+    if damage == "missing":
+        (tmp_path / WEIGHTS).unlink()
+    if damage in ("other", "nan"):
+        values = load_file(trained / WEIGHTS)
+        name = sorted(values)[-1]
+        values[name] = values[name][:-1] if damage == "other" else values[name] * float("nan")
+        save_file(values, tmp_path / WEIGHTS)
+    with pytest.raises(DataError, match=r"model\.safetensors|config\.json"):
+        load_model(tmp_path)
+
+
+def test_presets():
+    paper = preset("paper")
+    assert (paper.model.schedule, paper.model.code.rotation, paper.model.types) == (
+        "linear", "euler", ("cylindrical", "planar", "spherical"),
+    )  # fmt: skip
+    with pytest.raises(SettingError, match="paper"):
+        preset("papers")
+    with pytest.raises(DataError, match="can't be read"):
+        preset("nowhere.json")
+    with pytest.raises(SettingError, match="no setting"):
+        changed(paper, {"model.colour": "red"})
+    with pytest.raises(SettingError, match=r"train\.steps"):
+        changed(paper, {"train.steps": "-1"})
+
+
+def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
+    from simeval.cli import main
+
+    def simeval(*arguments: object) -> int:
+        with pytest.raises(SystemExit) as stop:
+            main(["train", *map(str, arguments)])
+        return int(stop.value.code or 0)
+
+    bank = load_bank("embedded")
+    rows = [i for i, code in enumerate(bank.codes) if code in bank.codes[:20]]
+    file = tmp_path / "set.parquet"
+    vectors = bank.grasps.to_vectors()[rows]
+    write_bank(file, bank.codes[rows].tolist(), bank.scales[rows].tolist(), bank.types[rows].tolist(), vectors)
+    (tmp_path / "quick.json").write_text(QUICK.model_dump_json())
+    what = ("diffusion", "--dataset", file, "--preset", tmp_path / "quick.json", "--set", "train.steps=3")
+    assert simeval(*what, "--out", tmp_path / "model") == 0
+    assert "weights: " in capfd.readouterr().err
+    assert load_model(tmp_path / "model").config == QUICK.model
+    assert simeval(*what, "--out", file) == 2
+    assert simeval(*what, "--out", tmp_path / "b", "--device", "nowhere") == 2
+    assert simeval(*what, "--out", tmp_path / "b", "--set", "train.stops=3") == 2
+    assert simeval("magic", *what[1:], "--out", tmp_path / "b") == 2
+    assert "diffusion" in capfd.readouterr().err
