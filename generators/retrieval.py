@@ -145,13 +145,26 @@ def transfer(grasps: GraspBatch, source: ObjectShape, target: ObjectShape, yaw: 
 
 
 def fit(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
-    """Return the first `count` grasps that can be made to touch without going deeper than `MOST_PENETRATION`.
+    """Return the first `count` grasps that can be made to touch without going deeper than `MOST_PENETRATION`."""
+    if not len(grasps):
+        return grasps
+    fitted = fit_all(model, grasps)
+    kept: list[int] = []
+    for i in range(len(fitted)):
+        if len(kept) == count:
+            break
+        depth = measure(model, fitted.rotation[i], fitted.translation[i], fitted.joints[i], own=False)
+        if depth.object_mm <= MOST_PENETRATION:
+            kept.append(i)
+    return fitted[np.array(kept, dtype=int)]
+
+
+def fit_all(model: ObjectModel, grasps: GraspBatch) -> GraspBatch:
+    """Make grasps touch: as many, in the same order.
 
     The hand backs off along its palm's normal and opens, comes up until it touches or is back in its place, and
     closes its fingers until they touch.
     """
-    if not len(grasps):
-        return grasps
     distance, hand = object_distance(model), load_hand()
     joints = hand.clip(grasps.joints)[0]
     opened = hand.clip(joints - OPENING * _OPENS)[0]
@@ -159,12 +172,4 @@ def fit(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
     back = grasps.translation - BACK_OFF * forward
     translation, _ = slide(distance, grasps.rotation, back, opened, forward, BACK_OFF)
     closed = close_fingers(distance, grasps.rotation, translation, opened, joints, CLOSE_ON)
-    fitted = grasps.with_(translation=translation, joints=closed.joints)
-    kept: list[int] = []
-    for i in np.flatnonzero(closed.clearance.min(axis=1) > -1e-3 * MOST_PENETRATION).tolist():
-        if len(kept) == count:
-            break
-        depth = measure(model, fitted.rotation[i], fitted.translation[i], fitted.joints[i])
-        if depth.object_mm <= MOST_PENETRATION:
-            kept.append(i)
-    return fitted[np.array(kept, dtype=int)]
+    return grasps.with_(translation=translation, joints=closed.joints)

@@ -8,11 +8,15 @@ import pytest
 import torch
 
 from simeval.bank import GraspBank, load_bank, write_bank
-from simeval.errors import DataError, SettingError
+from simeval.errors import DataError, GraspError, SettingError
+from simeval.generator import GraspRequest
 from simeval.generators.diffusion.config import PRESETS, Preset, changed, preset
+from simeval.generators.diffusion.generator import Diffusion
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
 from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, refuse_held_out, train
-from simeval.objects import ObjectLibrary
+from simeval.generators.holding import hold_scores
+from simeval.objects import ObjectLibrary, load_embedded
+from simeval.taxonomy import GRASP_TYPES
 
 QUICK = changed(
     PRESETS["paper"],
@@ -178,3 +182,26 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     assert simeval(*what, "--out", tmp_path / "b", "--set", "train.stops=3") == 2
     assert simeval("magic", *what[1:], "--out", tmp_path / "b") == 2
     assert "diffusion" in capfd.readouterr().err
+
+
+def test_the_generator(trained: Path):
+    jar = load_embedded("embedded-jar-04")
+    request = GraspRequest(jar, "tip", 3, 5)
+    plain, touching = Diffusion(str(trained)), Diffusion(str(trained), contact=True)
+    grasps = plain.generate(request)
+    np.testing.assert_array_equal(grasps.joints, plain.generate(request).joints)
+    assert len(touching.generate(request)) == 3
+    best = Diffusion(str(trained), contact=True, best_of=8).generate(request)
+    worse = hold_scores(jar, GRASP_TYPES["tip"], touching.generate(request))
+    assert best.score is not None
+    assert best.score.min() >= worse.min()
+    mixed = plain.generate(GraspRequest(jar, None, 6, 5))
+    assert len(mixed) == 6
+    with pytest.raises(GraspError, match="not hook"):
+        plain.generate(GraspRequest(jar, "hook", 1, 0))
+    for setting in ({"steps": -1}, {"best_of": 0}):
+        with pytest.raises(SettingError, match="at least"):
+            Diffusion(str(trained), **setting)
+    with pytest.raises(DataError):
+        Diffusion("nowhere")
+    assert len(plain.fingerprint) == 16

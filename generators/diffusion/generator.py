@@ -1,0 +1,82 @@
+"""The diffusion generators: weights in, grasps out."""
+
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from simeval.errors import GraspError, SettingError
+from simeval.generator import GraspRequest
+from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
+from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
+from simeval.generators.energy.generator import one_thread
+from simeval.generators.holding import hold_scores
+from simeval.generators.retrieval import fit_all
+from simeval.grasp import GraspBatch
+from simeval.objects.model import ObjectModel
+from simeval.records import digest_arrays
+
+
+class Diffusion:
+    """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
+
+    Settings: `weights`, a folder that `simeval train` wrote; `steps` of the sampler (0: as many as in training);
+    `ancestral`, DDPM's rule in place of DDIM's; `contact`, bring the hand up to the object and close its fingers until
+    they touch, as retrieval does; `best_of`, samples of which each returned grasp is the best by `holding.hold_scores`.
+    """
+
+    def __init__(
+        self, weights: str, steps: int = 0, ancestral: bool = True, contact: bool = False, best_of: int = 1
+    ) -> None:
+        for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
+            if value < least:
+                raise SettingError(f"{name} must be at least {least}, found {value}")
+        self.folder = Path(weights)
+        self.model = _load(self.folder)
+        self.steps, self.ancestral, self.contact, self.best_of = steps, ancestral, contact, best_of
+        content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
+        self.fingerprint = digest_arrays(*content)
+
+    def generate(self, request: GraspRequest) -> GraspBatch:
+        """Return `count` grasps; of the type asked for, else of types drawn by seed.
+
+        Raises:
+            GraspError: the model doesn't answer this type.
+        """
+        types = self.model.config.types
+        if request.grasp_type is not None and request.grasp_type not in types:
+            raise GraspError(f"this model answers {', '.join(types)}, not {request.grasp_type}")
+        rng = np.random.default_rng([0xD1F, request.seed])
+        kinds = [request.grasp_type or str(rng.choice(types)) for _ in range(request.count)]
+        found: list[GraspBatch] = [GraspBatch.empty()] * request.count
+        for kind in dict.fromkeys(kinds):
+            rows = [i for i, own in enumerate(kinds) if own == kind]
+            grasps = self._sample(request.object, kind, len(rows), int(rng.integers(2**31)))
+            for k, i in enumerate(rows):
+                found[i] = grasps[k]
+        return GraspBatch.concatenate(found)
+
+    def _sample(self, model: ObjectModel, kind: str, count: int, seed: int) -> GraspBatch:
+        shape = _shape(model, self.model.config.network.geometry)
+        with one_thread():
+            drawn = self.model.generate(shape, kind, count * self.best_of, seed, self.steps, self.ancestral)
+        grasps = GraspBatch(*(value.double().numpy() for value in drawn))
+        if self.contact:
+            grasps = fit_all(model, grasps)
+        if self.best_of == 1:
+            return grasps
+        from simeval.taxonomy import GRASP_TYPES
+
+        score = hold_scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
+        best = score.argmax(axis=1) + self.best_of * np.arange(count)
+        return grasps[best].with_(score=score.max(axis=1))
+
+
+@lru_cache(maxsize=4)
+def _load(folder: Path) -> GraspModel:
+    return load_model(folder)
+
+
+@lru_cache(maxsize=8)
+def _shape(model: ObjectModel, code: GeometryCode) -> Shape:
+    return describe(model, code)
