@@ -1,10 +1,11 @@
 """What is in the shipped sets, what they cost, what `energy` can do: `python -m simeval.benchmarks.dataset --data DIR`.
 
 Reads the sets, tries a sample of them again, runs `energy` on held-out objects and as a refinement, and writes
-`dataset.md`, `.json`, `.png`. Every run is kept (`--work`), so that a cut costs little.
+`dataset.md`, `.json`, `.png`. Every run is kept, below runs/, so that a cut costs little.
 """
 
 import json
+from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,23 +14,19 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import GraspBank, load_bank
-from simeval.benchmarks.study import markdown_table, study_parser
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
 from simeval.generators.energy.anneal import Schedule
 from simeval.generators.energy.generator import descend
 from simeval.generators.preshape import candidates
-from simeval.grasp import GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.diversity import diversity, wrist_directions
 from simeval.objects import ObjectLibrary
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Trial, TrialRecord
-from simeval.run import RunSpec, execute_run
 from simeval.stats import Estimate, PairedDifference, clustered_bootstrap, paired_difference, rate
-from simeval.store import read_run
-from simeval.suites import load_suite
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.dataset --data DIR"
@@ -111,9 +108,9 @@ def raw_yield(data: Path, workers: int) -> list[dict[str, Any]]:
     return [{"type": kind, **_estimate(_held(own))} for kind, own in groups.items()]
 
 
-def ceiling(suite: str, data: Path, work: Path, workers: int) -> list[dict[str, Any]]:
+def ceiling(suite: str, options: Namespace) -> list[dict[str, Any]]:
     """`energy` on held-out objects: each type, and the two groups that the goals name."""
-    records = run("energy", suite, data, work, workers)
+    records = run_suite("energy", suite, options).records
     groups = {"all": tuple(GRASP_TYPES), "+".join(POWER): POWER, "+".join(WEAK): WEAK}
     groups |= {kind: (kind,) for kind in GRASP_TYPES}
     rows = []
@@ -124,11 +121,11 @@ def ceiling(suite: str, data: Path, work: Path, workers: int) -> list[dict[str, 
     return rows
 
 
-def refined(suite: str, data: Path, work: Path, workers: int) -> list[dict[str, Any]]:
+def refined(suite: str, options: Namespace) -> list[dict[str, Any]]:
     """Generators before and after refinement on the same conditions."""
     rows = []
     for name in REFINED:
-        before, after = (run(name, suite, data, work, workers, refine) for refine in ("", REFINE))
+        before, after = (run_suite(name, suite, options, refine).records for refine in ("", REFINE))
         for protocol in ("lift", "six-direction"):
             a, b = ([r for r in records if r.protocol == protocol] for records in (after, before))
             difference = paired_difference(_success(a), _success(b), {r.condition_id: r.object_code for r in a})
@@ -140,12 +137,6 @@ def refined(suite: str, data: Path, work: Path, workers: int) -> list[dict[str, 
                 }
             )  # fmt: skip
     return rows
-
-
-def run(name: str, suite: str, data: Path, work: Path, workers: int, refine: str = "") -> list[TrialRecord]:
-    """Run a generator over a suite, or read what is stored of it."""
-    spec = RunSpec(name, load_suite(suite), data=data, workers=workers, out=work / suite, refine=refine)
-    return read_run(execute_run(spec)).records
 
 
 def figure(path: Path, banks: Mapping[str, GraspBank], data: Path) -> None:
@@ -195,21 +186,14 @@ def _directions(bank: GraspBank, rows: np.ndarray, data: Path) -> np.ndarray:
     return out
 
 
-def released_diversity(data: Path, work: Path, workers: int) -> tuple[float, float]:
+def released_diversity(options: Namespace) -> tuple[float, float]:
     """Diversity of the released grasps that lift, by object, scale and the type that physics made of them."""
     groups: dict[tuple[str, float, str], list[TrialRecord]] = {}
-    for record in run("replay", "released", data, work, workers):
-        if record.protocol == "lift" and record.success and record.achieved_type:
+    for record in run_suite("replay", "released", options, protocol="lift").records:
+        if record.success and record.achieved_type:
             groups.setdefault((record.object_code, record.scale, record.achieved_type), []).append(record)
-    found = [diversity(_grasps(records)) for records in groups.values() if len(records) > 1]
+    found = [diversity(grasps_of(records)) for records in groups.values() if len(records) > 1]
     return float(np.mean([d.rotation_deg for d in found])), float(np.mean([d.joints for d in found]))
-
-
-def _grasps(records: Sequence[TrialRecord]) -> GraspBatch:
-    return GraspBatch(
-        np.array([r.rotation for r in records]).reshape(-1, 3, 3), np.array([r.translation for r in records]),
-        np.array([r.joints for r in records]),
-    )  # fmt: skip
 
 
 # The page
@@ -323,8 +307,8 @@ def _paired(d: PairedDifference) -> dict[str, Any]:
 
 def main() -> None:
     """Run what is missing, then write the page, its numbers and the figure."""
-    options = study_parser(__doc__, "dataset").parse_args()
-    data, work, workers = options.data, options.work, options.workers
+    options = study_parser(__doc__).parse_args()
+    data, workers = options.data, options.workers
     options.out.mkdir(parents=True, exist_ok=True)
     banks = {name: load_bank(name, data) for name in SETS}
     figure(
@@ -334,10 +318,10 @@ def main() -> None:
     note = {
         "command": COMMAND, "data_kind": "real, and embedded where it says so",
         "sets": [asdict(facts(name, bank, data, workers)) for name, bank in banks.items()],
-        "released": released_diversity(data, work, workers),
+        "released": released_diversity(options),
         "raw": raw_yield(data, workers),
-        "ceiling": ceiling("dexgraspnet-test", data, work, workers),
-        "refined": refined("dexgraspnet-val", data, work, workers),
+        "ceiling": ceiling("dexgraspnet-test", options),
+        "refined": refined("dexgraspnet-val", options),
     }  # fmt: skip
     (options.out / "dataset.json").write_text(json.dumps(note, indent=1) + "\n")
     (options.out / "dataset.md").write_text(page(note), encoding="utf-8")

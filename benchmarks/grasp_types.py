@@ -1,11 +1,11 @@
 """The six grasp types and how they are measured: `python -m simeval.benchmarks.grasp_types --data DIR`.
 
-Draws the types, labels the released grasps by every measure and compares the labels, and measures how true the
-embedded bank's grasps are to the types asked for. Writes `grasp_types.md`, `.json`, `.png`. Trials are kept (`--work`).
+Draws the types, labels the released grasps by every measure and compares the labels, and measures how true
+`preshape` is to the types asked for. Writes `grasp_types.md`, `.json`, `.png`. Trials are kept, below runs/.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -13,28 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from simeval.bank import GraspBank, load_bank
-from simeval.benchmarks.study import markdown_table, study_parser
-from simeval.manifest import executor_digest, versions
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
 from simeval.metrics.types import (
     OPPOSES,
     PAPER_THRESHOLD,
     PAPER_TYPES,
     SIDE,
     chance_fidelity,
-    commanded_types,
     confusion,
     kappa,
     paper_references,
     paper_types,
 )
-from simeval.objects import ObjectLibrary
-from simeval.physics.pool import Task, run_tasks
 from simeval.physics.render import draw_hand
-from simeval.physics.settings import Physics
-from simeval.records import Condition, Trial
+from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow, summarise, type_blind
-from simeval.store import Run, RunStore
 from simeval.taxonomy import GRASP_TYPES, TAXONOMY_VERSION, GraspType
 
 COMMAND = "python -m simeval.benchmarks.grasp_types --data DIR"
@@ -45,39 +38,15 @@ OTHER_COLOR = (0.86, 0.85, 0.82, 1.0)
 OBSERVED_SEED = 0
 
 
-def simulate(bank: GraspBank, name: str, data: Path | None, work: Path, workers: int) -> Run:
-    """Run `lift` on every grasp of a bank, with the type that the bank gives it; what is stored isn't run again."""
-    physics, library = Physics(), ObjectLibrary(data)
-    manifest = {
-        "generator": "replay", "suite": name, "data_kind": bank.data_kind, "protocols": ["lift"], "seed": 0,
-        "physics": physics.as_dict(), "executor_digest": executor_digest(), "taxonomy": TAXONOMY_VERSION,
-        "bank": bank.digest, "versions": versions(),
-    }  # fmt: skip
-
-    def tasks(done: set[str]) -> Iterator[Task]:
-        for i in range(len(bank)):
-            model = library.load(str(bank.codes[i]), float(bank.scales[i]))
-            kind = str(bank.types[i]) or None
-            condition = Condition(model.code, model.scale, kind, i, "lift", physics.digest, 0)
-            trial = Trial(condition, bank.grasps[i], model.digest)
-            if trial.trial_id not in done:
-                yield Task(trial, model, physics)
-
-    with RunStore.open(work / f"{name}-{executor_digest()}-{TAXONOMY_VERSION}", manifest) as store:
-        for record in run_tasks(tasks(store.done_ids()), workers):
-            store.append(record)
-        return Run(store.manifest, store.records())
-
-
-def labels(bank: GraspBank, run: Run) -> dict[str, list[str]]:
-    """Labels of each grasp of a bank by each measure, `NONE` where it is of no type."""
-    vectors, references = bank.grasps.to_vectors(), paper_references(bank.grasps)
-    achieved = {r.index: r.achieved_type for r in run.records}
+def labels(records: Sequence[TrialRecord]) -> dict[str, list[str]]:
+    """Labels of each trial's grasp by each measure, `NONE` where it is of no type."""
+    grasps = grasps_of(records)
+    vectors, references = grasps.to_vectors(), paper_references(grasps)
     found = {
         "paper-28d": paper_types(vectors, references).tolist(),
         "paper-28d, no threshold": paper_types(vectors, references, np.inf).tolist(),
-        "commanded": commanded_types(bank.grasps.joints).tolist(),
-        "achieved": [achieved[i] for i in range(len(bank))],
+        "commanded": [r.commanded_type for r in records],
+        "achieved": [r.achieved_type for r in records],
     }
     return {measure: [kind or NONE for kind in kinds] for measure, kinds in found.items()}
 
@@ -166,10 +135,11 @@ def page(released: dict[str, list[str]], rows: Sequence[dict[str, Any]], fidelit
                      ("agreement", "chance", "chance_observed")), f"{r['kappa']:.2f}"] for r in rows]),
             *(_confusion(row) for row in rows if not any("no threshold" in m for m in row["measures"])),
             "The matrices without a threshold are in the `.json` beside this page.\n",
-            "## The embedded bank, by the type asked for\n",
-            "Every grasp of the bank in `lift`; type-blind: the same grasps, types drawn at random from those asked "
-            "for. 95 % intervals, objects as clusters. Commanded fidelity is 100 % by construction: the bank's "
-            "generator closes the hand along the paths that this measure compares with.\n",
+            "## `preshape`, by the type asked for\n",
+            "Suite `embedded`, `lift`; type-blind: the same grasps, types drawn at random from those asked for. 95 % "
+            "intervals, objects as clusters. Commanded fidelity is 100 % by construction: `preshape` closes the hand "
+            "along the paths that this measure compares with. The shipped sets hold only grasps that were achieved as "
+            "the type asked for.\n",
             _fidelity(fidelity),
         ]
     )  # fmt: skip
@@ -205,24 +175,22 @@ def _share(a: Sequence[str], b: Sequence[str]) -> float:
 
 def main() -> None:
     """Simulate what is missing, then write the page, its numbers and the figure."""
-    options = study_parser(__doc__, "grasp_types").parse_args()
-    data = options.data
+    options = study_parser(__doc__).parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     figure(options.out / "grasp_types.png")
-    released = load_bank("released", data)
-    found = labels(released, simulate(released, "released", data, options.work, options.workers))
+    found = labels(run_suite("replay", "released", options, protocol="lift").records)
     rows = agreement(found)
-    embedded = simulate(load_bank("embedded"), "embedded-bank", data, options.work, options.workers)
+    preshape = run_suite("preshape", "embedded", options, protocol="lift")
     fidelity = [
         row
         for grouped in (None, "type")
-        for row in (*summarise([embedded], grouped), *type_blind([embedded], grouped, OBSERVED_SEED))
+        for row in (*summarise([preshape], grouped), *type_blind([preshape], grouped, OBSERVED_SEED))
         if row.metric.startswith("type_fidelity")
     ]
     note = {
         "command": COMMAND, "data_kind": "real", "taxonomy": TAXONOMY_VERSION, "types": list(NAMES),
         "counts": {name: {n: kinds.count(n) for n in NAMES} for name, kinds in found.items()},
-        "agreement": rows, "embedded_bank": [asdict(row) for row in fidelity],
+        "agreement": rows, "preshape": [asdict(row) for row in fidelity],
     }  # fmt: skip
     (options.out / "grasp_types.json").write_text(json.dumps(note, indent=1) + "\n")
     (options.out / "grasp_types.md").write_text(page(found, rows, fidelity), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the studies share: their options and Markdown tables."""
+"""What the studies share: their options, runs and Markdown tables."""
 
 import argparse
 import os
@@ -6,16 +6,50 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 
-def study_parser(description: str | None, name: str) -> argparse.ArgumentParser:
-    """Return a parser with --data, --work (default runs/`name`), --out and --workers."""
+from simeval.grasp import GraspBatch
+from simeval.records import TrialRecord
+from simeval.run import RunSpec, execute_run
+from simeval.store import Run, read_run
+from simeval.suites import load_suite
+
+
+def study_parser(description: str | None, name: str = "") -> argparse.ArgumentParser:
+    """Return a parser with --data, --out, --workers and, where `name` is given, --work (default runs/`name`)."""
     parser = argparse.ArgumentParser(description=description)
     default = os.environ.get("SIMEVAL_DATA")
     parser.add_argument("--data", type=Path, default=default, required=default is None)
-    parser.add_argument("--work", type=Path, default=Path("runs") / name, help="what is finished is kept here")
+    if name:
+        parser.add_argument("--work", type=Path, default=Path("runs") / name, help="what is finished is kept here")
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     return parser
+
+
+def run_suite(generator: str, suite: str, options: argparse.Namespace, refine: str = "", protocol: str = "") -> Run:
+    """Run a generator over a suite, or read what is stored of it below runs/, as `simeval run` does.
+
+    Args:
+        generator: its name.
+        suite: its name.
+        options: those of `study_parser`.
+        refine: a refiner, or none.
+        protocol: whose trials are wanted; all by default.
+    """
+    spec = RunSpec(generator, load_suite(suite), data=options.data, workers=options.workers, refine=refine)
+    found = read_run(execute_run(spec))
+    return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
+
+
+def grasps_of(records: Sequence[TrialRecord]) -> GraspBatch:
+    """Grasps that some trials tried."""
+    if not records:
+        return GraspBatch.empty()
+    return GraspBatch(
+        np.array([r.rotation for r in records]).reshape(-1, 3, 3), np.array([r.translation for r in records]),
+        np.array([r.joints for r in records]),
+    )  # fmt: skip
 
 
 def markdown_table(headers: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
