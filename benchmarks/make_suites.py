@@ -24,6 +24,8 @@ REFERENCES = ["replay", "open-hand", "random", "scoop"]
 EMBEDDED_GRASPS = 60
 """Grasps in the default suite, about; with its references it is to take less than 3 minutes on 2 cores."""
 PER_REQUEST = 2
+TYPES_PER_OBJECT = 2
+"""Few, so that the grasps are spread over many objects."""
 
 
 def released_suite(data: DexGraspNetData) -> Suite:
@@ -115,7 +117,8 @@ def choose(held: Mapping[Key, int], grasps: int = EMBEDDED_GRASPS) -> list[Reque
     chosen: list[Request] = []
     while left and sum(r.count for r in chosen) < grasps:
         code, scale = min(left, key=lambda k: (families[_family(k[0])], -_rarity(left[k], types), k))
-        kinds = left.pop((code, scale))
+        held_types = left.pop((code, scale))
+        kinds = dict(sorted(held_types.items(), key=lambda item: (types[item[0]], item[0]))[:TYPES_PER_OBJECT])
         chosen += [Request(object=code, scale=scale, type=kind, count=n) for kind, n in kinds.items()]
         families[_family(code)] += 1
         types.update(kinds)
