@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simeval.grasp import GraspBatch
 from simeval.records import TrialRecord
+from simeval.replay import stored_grasp
 from simeval.run import RunSpec, execute_run
 from simeval.store import Run, read_run
 from simeval.suites import load_suite
@@ -44,12 +43,7 @@ def run_suite(generator: str, suite: str, options: argparse.Namespace, refine: s
 
 def grasps_of(records: Sequence[TrialRecord]) -> GraspBatch:
     """Grasps that some trials tried."""
-    if not records:
-        return GraspBatch.empty()
-    return GraspBatch(
-        np.array([r.rotation for r in records]).reshape(-1, 3, 3), np.array([r.translation for r in records]),
-        np.array([r.joints for r in records]),
-    )  # fmt: skip
+    return GraspBatch.concatenate([stored_grasp(record) for record in records])
 
 
 def markdown_table(headers: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:

@@ -70,7 +70,6 @@ class Closed(NamedTuple):
     """Hands after their fingers closed."""
 
     joints: Array  # (N, 22) rad
-    centers: Array  # (N, S, 3) m, spheres in the object frame
     clearance: Array  # (N, S) m; beyond `FAR` a lower bound
 
 
@@ -159,7 +158,7 @@ def close_fingers(
     rate = goal - start  # (N, 22) rad per unit of the way
     joints = _close(state, start, np.where(is_thumb, 0, rate), reach, None)
     joints = _close(state, joints, np.where(is_thumb, rate, 0), reach, joints)
-    return Closed(joints, state.centers(), state.refine(FAR))
+    return Closed(joints, state.refine(FAR))
 
 
 def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle: Array | None) -> Array:

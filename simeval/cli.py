@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from simeval.commands import dataset, doctor, listing, replay, run, show, train
+from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
-BAD_INPUT, INTERRUPTED = 2, 130  # exit codes
+BAD_INPUT = 2  # exit code
 DEBUG = "SIMEVAL_DEBUG"
 
 app = typer.Typer(

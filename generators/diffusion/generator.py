@@ -15,6 +15,7 @@ from simeval.generators.retrieval import fit_all
 from simeval.grasp import GraspBatch
 from simeval.objects.model import ObjectModel
 from simeval.records import digest_arrays
+from simeval.taxonomy import GRASP_TYPES
 
 
 class Diffusion:
@@ -65,8 +66,6 @@ class Diffusion:
             grasps = fit_all(model, grasps)
         if self.best_of == 1:
             return grasps
-        from simeval.taxonomy import GRASP_TYPES
-
         score = hold_scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
         best = score.argmax(axis=1) + self.best_of * np.arange(count)
         return grasps[best].with_(score=score.max(axis=1))

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simeval.commands.options import Data, Workers, all_cores, key_values, say, show
+from simeval.commands.options import INTERRUPTED, Data, Workers, all_cores, key_values, say, show
 from simeval.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from simeval.dataset.build import BuildReport
     from simeval.objects import ObjectLibrary
 
-INTERRUPTED = 130  # exit code
 MOST_LINES = 10
 
 app = typer.Typer(help="Make data sets of grasps.", no_args_is_help=True)

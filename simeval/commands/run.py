@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from simeval.commands import run_options as o
-from simeval.commands.options import Data, Workers, all_cores, key_values, parse_physics, say
+from simeval.commands.options import INTERRUPTED, Data, Workers, all_cores, key_values, parse_physics, say
 from simeval.errors import SettingError, SimevalError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SUITE = "embedded"
 DEFAULT_MESH_GRASPS = 10
-CRASHED_TOO_OFTEN, INTERRUPTED = 3, 130  # exit codes
+CRASHED_TOO_OFTEN = 3  # exit code
 
 
 def run(

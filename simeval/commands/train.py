@@ -5,10 +5,8 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands.options import Data, key_values, say
+from simeval.commands.options import INTERRUPTED, Data, key_values, say
 from simeval.errors import DataError
-
-INTERRUPTED = 130  # exit code
 
 
 def train(

@@ -1,7 +1,5 @@
 """Grasps of one object that hold: draw candidates of each type, simulate both protocols, keep what passes."""
 
-import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -22,6 +20,8 @@ from simeval.physics.execute import execute
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Trial, TrialRecord
 from simeval.registry import generator_origin, make_generator
+from simeval.suites import Request
+from simeval.tasks import request_seed
 from simeval.taxonomy import GRASP_TYPES, TAXONOMY_VERSION, grasp_type
 
 SAME_TURN, SAME_PLACE = 0.35, 0.015
@@ -136,7 +136,7 @@ def grow(recipe: Recipe, code: str, scale: float) -> Grown:
         result.reason = str(error)
         return result
     result.shape = shape_of(model)
-    first = object_seed(recipe.seed, code, scale, "") % len(recipe.types)
+    first = _seed(recipe, code, scale, "") % len(recipe.types)
     kinds = [*recipe.types[first:], *recipe.types[:first]]
     found = {kind: _candidates(recipe, model, kind, result) for kind in kinds}
     for wave in range(recipe.waves):
@@ -150,7 +150,7 @@ def grow(recipe: Recipe, code: str, scale: float) -> Grown:
 
 def _candidates(recipe: Recipe, model: ObjectModel, kind: str, result: Grown) -> Array:
     """Candidates of one type (W, 28), the best first, as float32 numbers, near-duplicates left out."""
-    seed = object_seed(recipe.seed, model.code, model.scale, kind)
+    seed = _seed(recipe, model.code, model.scale, kind)
     began = time.process_time()
     try:
         found = _generator(recipe).generate(GraspRequest(model, kind, recipe.waves, seed))
@@ -163,10 +163,9 @@ def _candidates(recipe: Recipe, model: ObjectModel, kind: str, result: Grown) ->
     return clipped[distinct(clipped)].to_vectors().astype(np.float32).astype(np.float64)
 
 
-def object_seed(seed: int, code: str, scale: float, kind: str) -> int:
-    """Seed of the request for one object and type, 31 bits."""
-    text = json.dumps([seed, code, scale, kind])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+def _seed(recipe: Recipe, code: str, scale: float, kind: str) -> int:
+    """Seed of the request for one object and type, as a run with the recipe's seed has it."""
+    return request_seed(recipe.seed, Request(object=code, scale=scale, type=kind, count=recipe.waves))
 
 
 def distinct(grasps: GraspBatch) -> list[int]:
@@ -202,7 +201,7 @@ def _try(recipe: Recipe, model: ObjectModel, kind: str, wave: int, vector: Array
         return
     effort.kept[kind] += 1
     result.rows.append(Row(
-        kind, vector.tolist(), object_seed(recipe.seed, model.code, model.scale, kind), lift.outcome, six.outcome,
+        kind, vector.tolist(), _seed(recipe, model.code, model.scale, kind), lift.outcome, six.outcome,
         int(six.directions_held), lift.penetration_mm, 1e3 * lift.slip_m, float(np.degrees(lift.tilt_rad)),
     ))  # fmt: skip
 
