@@ -134,7 +134,8 @@ def test_a_build_does_not_depend_on_the_order(tmp_path: Path, quick_physics: lis
 
 def test_a_stopped_build_goes_on(tmp_path: Path, quick_physics: list[str]) -> None:
     whole, out = tmp_path / "whole.parquet", tmp_path / "out.parquet"
-    report = build_dataset(RECIPE, OBJECTS, whole, workers=0)
+    failed, whole_failed = tmp_path / "failed.parquet", tmp_path / "whole_failed.parquet"
+    report = build_dataset(RECIPE, OBJECTS, whole, workers=0, failed=whole_failed)
     needed = len(quick_physics)
     quick_physics.clear()
 
@@ -143,13 +144,18 @@ def test_a_stopped_build_goes_on(tmp_path: Path, quick_physics: list[str]) -> No
 
     for finished in (1, 2):
         with pytest.raises(KeyboardInterrupt):
-            build_dataset(RECIPE, OBJECTS, out, workers=0, progress=stop)
+            build_dataset(RECIPE, OBJECTS, out, workers=0, progress=stop, failed=failed)
         assert load_bank(out).meta["finished"] == finished
     with pytest.raises(DataError, match="other settings"):
         build_dataset(replace(RECIPE, seed=1), OBJECTS, out, workers=0)
-    again = build_dataset(RECIPE, OBJECTS, out, workers=0)
+    again = build_dataset(RECIPE, OBJECTS, out, workers=0, failed=failed)
     assert len(quick_physics) == needed
     assert load_bank(out).digest == load_bank(whole).digest
+    assert load_bank(failed).digest == load_bank(whole_failed).digest
+    assert len(load_bank(failed)) == report.effort.tried.total() - report.effort.kept.total()
+    assert not (
+        (load_bank(failed).extra["lift"] == "LIFTED") & (load_bank(failed).extra["achieved"] == load_bank(failed).types)
+    ).any()
     assert again.effort.kept == report.effort.kept
     assert again.effort.tried == report.effort.tried
     np.testing.assert_array_equal(load_bank(out).extra["seed"], load_bank(whole).extra["seed"])

@@ -52,6 +52,9 @@ def build(
     ] = None,
     waves: Annotated[int | None, typer.Option(min=1, help="Candidates of each type an object gets at most.")] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of the candidates.")] = 0,
+    failed: Annotated[
+        Path | None, typer.Option(help="A second .parquet file, for the grasps that didn't hold.", metavar="FILE")
+    ] = None,
     workers: Workers = None,
     data: Data = None,
 ) -> None:
@@ -64,7 +67,9 @@ def build(
     from simeval.dataset.grow import Recipe
     from simeval.objects import ObjectLibrary
 
-    _check_out(out)
+    for path in (out, failed):
+        if path:
+            _check_out(path)
     library = ObjectLibrary(data)
     given = {
         "generator": generator,
@@ -85,7 +90,8 @@ def build(
             update(state.done, state.total)
 
         try:
-            report = build_dataset(recipe, chosen, out, _command(), all_cores() if workers is None else workers, watch)
+            workers = all_cores() if workers is None else workers
+            report = build_dataset(recipe, chosen, out, _command(), workers, watch, failed)
         except KeyboardInterrupt:
             bars.close()
             say("interrupted: what is finished was written. The same command goes on.")

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simeval.bank import ObjectShape, load_bank, write_bank
+from simeval.bank import GraspBank, ObjectShape, load_bank, write_bank
 from simeval.dataset.grow import Effort, Grown, Recipe, Row, grow
 from simeval.errors import DataError, SettingError
 from simeval.manifest import executor_digest, versions
@@ -28,6 +28,8 @@ OBJECTS_PER_WORKER = 20
 """A worker is replaced after so many objects, so that what Bullet leaks never adds up."""
 COLUMNS = ("lift", "six_direction", "directions_held", "penetration_mm", "slip_mm", "tilt_deg", "seed")
 """Columns of a data set beyond those of any bank; names as in `grow.Row`."""
+FAILED_COLUMNS = (*COLUMNS, "achieved")
+"""The same of the grasps that were simulated and not kept."""
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ def build_dataset(
     command: str = "",
     workers: int = 1,
     progress: Callable[[BuildProgress], None] | None = None,
+    failed: str | Path | None = None,
 ) -> BuildReport:
     """Build a data set and write it to `out` (.parquet); on an interrupt, what is finished so far.
 
@@ -75,6 +78,7 @@ def build_dataset(
         command: how to make it again, for the file's metadata.
         workers: objects at a time; 0 builds in this process.
         progress: called after every object.
+        failed: a second file (.parquet), for the grasps that were simulated and not kept.
 
     Raises:
         SettingError: no objects, or an unknown generator.
@@ -84,7 +88,7 @@ def build_dataset(
         raise SettingError("a data set needs at least one object")
     make_generator(recipe.generator, recipe.settings, recipe.data)  # wrong settings: say so now, once
     out = Path(out)
-    store = _Store(out, recipe.facts())
+    store = _Store(out, recipe.facts(), Path(failed) if failed else None)
     todo = [_Job(recipe, code, scale) for code, scale in objects if (code, scale) not in store.grown]
     try:
         with closing(_results(todo, workers)) as results:  # type: ignore[type-var]
@@ -122,12 +126,14 @@ def _grow(job: _Job) -> Grown:
 class _Store:
     """Finished objects: those of the file, and one JSON line each of those made since, beside it."""
 
-    def __init__(self, out: Path, facts: Mapping[str, Any]) -> None:
-        self.out, self.parts = out, out.with_name(out.name + ".parts.jsonl")
+    def __init__(self, out: Path, facts: Mapping[str, Any], failed: Path | None) -> None:
+        self.out, self.failed, self.parts = out, failed, out.with_name(out.name + ".parts.jsonl")
         self.facts = json.loads(json.dumps(facts))
         self.grown: dict[Key, Grown] = {}
         if out.is_file():
             self._read_file()
+            if failed and failed.is_file():
+                self._read_failed(failed)
         self._read_parts()
 
     def add(self, grown: Grown) -> None:
@@ -143,7 +149,6 @@ class _Store:
         """Write all that is finished, in the order of `objects`, and delete the parts."""
         order = {key: i for i, key in enumerate(objects)}
         grown = sorted(self.grown.values(), key=lambda g: order.get((g.code, g.scale), len(order)))
-        rows = [(g, row) for g in grown for row in g.rows]
         shapes = {(g.code, g.scale): g.shape for g in grown if g.shape is not None}
         whole = Effort()
         for g in grown:
@@ -155,26 +160,30 @@ class _Store:
             "objects": len(objects), "finished": sum(key in self.grown for key in objects),
             "empty": [[g.code, g.scale, g.reason] for g in grown if not g.rows],
         }  # fmt: skip
-        write_bank(
-            self.out, [g.code for g, _ in rows], [g.scale for g, _ in rows], [row.type for _, row in rows],
-            np.array([row.grasp for _, row in rows]), shapes, meta,
-            {name: np.array([getattr(row, name) for _, row in rows]) for name in COLUMNS},
-        )  # fmt: skip
+        kept = [(g, row) for g in grown for row in g.rows]
+        _write(self.out, kept, shapes, meta, COLUMNS)
+        dropped = [(g, row) for g in grown for row in g.failed]
+        if self.failed and dropped:
+            _write(self.failed, dropped, shapes, meta, FAILED_COLUMNS)
         self.parts.unlink(missing_ok=True)
 
     def _read_file(self) -> None:
         bank = load_bank(self.out)
         if any(bank.meta.get(name) != value for name, value in self.facts.items()):
             raise DataError(f"{self.out} is of a build with other settings: delete it, or name another output")
-        vectors = bank.grasps.to_vectors() if bank.vectors is None else bank.vectors
         for code, scale, reason in bank.meta["empty"]:
             self.grown[code, scale] = Grown(code, scale, reason=reason)
-        for i, key in enumerate(zip(bank.codes.tolist(), bank.scales.tolist(), strict=True)):
-            grown = self.grown.setdefault(key, Grown(*key, shape=bank.shapes[key]))
-            extra = {name: bank.extra[name][i].item() for name in COLUMNS}
-            grown.rows.append(Row(type=str(bank.types[i]), grasp=vectors[i].tolist(), **extra))
+        for key, row in _rows(bank, COLUMNS):
+            self.grown.setdefault(key, Grown(*key, shape=bank.shapes[key])).rows.append(row)
         if self.grown:  # what it took is known of the whole only
             next(iter(self.grown.values())).effort = Effort.from_dict(bank.meta["effort"])
+
+    def _read_failed(self, path: Path) -> None:
+        bank = load_bank(path)
+        for key, row in _rows(bank, FAILED_COLUMNS):
+            if key in self.grown:
+                self.grown[key].shape = bank.shapes[key]
+                self.grown[key].failed.append(row)
 
     def _read_parts(self) -> None:
         try:
@@ -189,11 +198,34 @@ class _Store:
             self.grown[grown.code, grown.scale] = grown
 
 
+def _write(
+    path: Path,
+    rows: Sequence[tuple[Grown, Row]],
+    shapes: Mapping[Key, ObjectShape],
+    meta: Mapping[str, Any],
+    columns: Sequence[str],
+) -> None:
+    write_bank(
+        path, [g.code for g, _ in rows], [g.scale for g, _ in rows], [row.type for _, row in rows],
+        np.array([row.grasp for _, row in rows]), shapes, meta,
+        {name: np.array([getattr(row, name) for _, row in rows]) for name in columns},
+    )  # fmt: skip
+
+
+def _rows(bank: GraspBank, columns: Sequence[str]) -> Iterator[tuple[Key, Row]]:
+    """Yield the object and the row of each grasp that `_write` wrote."""
+    vectors = bank.grasps.to_vectors() if bank.vectors is None else bank.vectors
+    for i, key in enumerate(zip(bank.codes.tolist(), bank.scales.tolist(), strict=True)):
+        kind = str(bank.types[i])
+        values = {"achieved": kind} | {name: bank.extra[name][i].item() for name in columns}
+        yield key, Row(type=kind, grasp=vectors[i].tolist(), **values)
+
+
 def _plain(grown: Grown) -> dict[str, Any]:
     shape = grown.shape and {name: np.asarray(v).tolist() for name, v in grown.shape._asdict().items()}
     return {
         "code": grown.code, "scale": grown.scale, "shape": shape, "rows": [asdict(r) for r in grown.rows],
-        "effort": grown.effort.as_dict(), "reason": grown.reason,
+        "failed": [asdict(r) for r in grown.failed], "effort": grown.effort.as_dict(), "reason": grown.reason,
     }  # fmt: skip
 
 
@@ -202,6 +234,6 @@ def _parse(entry: Mapping[str, Any]) -> Grown:
     if shape:
         low, high, center, up = (np.array(shape[name]) for name in ("low", "high", "center", "up"))
         shape = ObjectShape(low, high, center, shape["volume"], up)
-    rows = [Row(**row) for row in entry["rows"]]
+    rows, failed = ([Row(**row) for row in entry[name]] for name in ("rows", "failed"))
     effort = Effort.from_dict(entry["effort"])
-    return Grown(entry["code"], entry["scale"], shape, rows, effort, entry["reason"])
+    return Grown(entry["code"], entry["scale"], shape, rows, failed, effort, entry["reason"])

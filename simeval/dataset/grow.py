@@ -67,16 +67,17 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A grasp that holds, and what was measured of it."""
+    """A grasp that was simulated, and what was measured of it."""
 
     type: str
     grasp: list[float]  # (28,) float32 numbers
     seed: int  # of the request that gave it
-    lift: str  # outcome
+    achieved: str  # type, in the last protocol that was simulated
+    lift: str  # outcome; "" where six directions had already failed
     six_direction: str  # outcome
     directions_held: int
     penetration_mm: float
-    slip_mm: float  # while lifted
+    slip_mm: float  # in the last protocol, as the rest
     tilt_deg: float
 
 
@@ -119,6 +120,7 @@ class Grown:
     scale: float
     shape: ObjectShape | None = None  # None: it couldn't be loaded
     rows: list[Row] = field(default_factory=list)
+    failed: list[Row] = field(default_factory=list)  # simulated, and not kept
     effort: Effort = field(default_factory=Effort)
     reason: str = ""  # why there are no grasps, or none of some type
 
@@ -181,7 +183,7 @@ def distinct(grasps: GraspBatch) -> list[int]:
 
 
 def _try(recipe: Recipe, model: ObjectModel, kind: str, wave: int, vector: Array, result: Grown) -> None:
-    """Simulate a candidate and note a row where it holds.
+    """Simulate a candidate and note it.
 
     It is kept when it holds six directions and lifts, both as the type asked for. Six directions come first: of 929
     candidates on validation objects 98 % of those that lifted held them, for a third of the cost of a lift.
@@ -189,20 +191,18 @@ def _try(recipe: Recipe, model: ObjectModel, kind: str, wave: int, vector: Array
     began = time.process_time()
     effort = result.effort
     effort.tried[kind] += 1
-    try:
-        six = _simulate(recipe, model, kind, wave, vector, "six-direction")
-        if not six.success or six.achieved_type != kind:
-            return
-        lift = _simulate(recipe, model, kind, wave, vector, "lift")
-    finally:
-        effort.simulating_s += time.process_time() - began
-    effort.held[kind] += 1
-    if not lift.success or lift.achieved_type != kind:
-        return
-    effort.kept[kind] += 1
-    result.rows.append(Row(
-        kind, vector.tolist(), _seed(recipe, model.code, model.scale, kind), lift.outcome, six.outcome,
-        int(six.directions_held), lift.penetration_mm, 1e3 * lift.slip_m, float(np.degrees(lift.tilt_rad)),
+    six = last = _simulate(recipe, model, kind, wave, vector, "six-direction")
+    holds = six.success and six.achieved_type == kind
+    if holds:
+        effort.held[kind] += 1
+        last = _simulate(recipe, model, kind, wave, vector, "lift")
+    effort.simulating_s += time.process_time() - began
+    kept = holds and last.success and last.achieved_type == kind
+    effort.kept[kind] += kept
+    (result.rows if kept else result.failed).append(Row(
+        kind, vector.tolist(), _seed(recipe, model.code, model.scale, kind), last.achieved_type,
+        last.outcome if holds else "", six.outcome, int(np.nan_to_num(six.directions_held)), last.penetration_mm,
+        1e3 * last.slip_m, float(np.degrees(last.tilt_rad)),
     ))  # fmt: skip
 
 
