@@ -1,6 +1,7 @@
 """Training diffusion models: small ones, on grasps of a few embedded objects."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from simeval.generators.diffusion.generator import Diffusion
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
 from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, refuse_held_out, train
 from simeval.generators.holding import hold_scores
+from simeval.hand import load_hand
 from simeval.objects import ObjectLibrary, load_embedded
 from simeval.taxonomy import GRASP_TYPES
 
@@ -111,6 +113,34 @@ def test_the_sources_variants(name: str, examples: Examples, tmp_path: Path):
     found = load_model(tmp_path).generate(examples.shapes[0], "tip", 3, 0)
     assert found.joints.shape == (3, 22)
     assert (found.joints[0] == found.joints[1]).all() == (name == "paper-rt")
+
+
+@pytest.mark.parametrize("name", ["local", "local-rt", "local-pca"])
+def test_the_local_denoiser_learns_from_what_holds_and_what_fails(name: str, bank: GraspBank, tmp_path: Path):
+    small = {
+        "model.types": '["tip", "cylindrical"]', "model.network.width": "64", "model.network.blocks": "1",
+        "train.steps": "150", "train.batch": "64", "train.learning_rate": "0.003", "train.warm_up": "5",
+        "train.ema": "0.9",
+    }  # fmt: skip
+    chosen = changed(PRESETS[name], small)
+    failed = replace(bank, grasps=bank.grasps.with_(translation=bank.grasps.translation + 0.05))
+    examples = load_examples(bank, chosen, None, None, failed)
+    assert examples.holds.sum() == len(examples.holds) / 2
+    train(examples, chosen, tmp_path)
+    curve = [loss for _, loss in json.loads((tmp_path / "curve.json").read_text())["loss"]]
+    assert np.mean(curve[-30:]) < 0.93 * np.mean(curve[:10])
+    model = load_model(tmp_path)
+    plain = model.generate(examples.shapes[0], "tip", 3, 0, steps=5)
+    guided = model.generate(examples.shapes[0], "tip", 3, 0, steps=5, guidance=1.0)
+    assert float((plain.translation - guided.translation).abs().max()) > 1e-5
+    assert load_hand().clip(guided.joints.numpy())[1].max() < 1e-9
+    for a, b in zip(plain, model.generate(examples.shapes[0], "tip", 1, 0, steps=5), strict=True):
+        torch.testing.assert_close(a[:1], b, atol=1e-4, rtol=0)
+
+
+def test_a_local_denoiser_wants_a_code_that_turns(tmp_path: Path):
+    with pytest.raises(SettingError, match="turns with the hand"):
+        changed(PRESETS["local"], {"model.code.rotation": "euler"})
 
 
 def test_held_out_objects_are_refused(tmp_path: Path):

@@ -10,8 +10,8 @@ from simeval.errors import GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
-from simeval.generators.energy.field import Field
 from simeval.generators.energy.generator import Energy, Refine, descend, one_thread
+from simeval.generators.field import Field, make_grid
 from simeval.generators.preshape import candidates
 from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
@@ -34,7 +34,7 @@ def block() -> ObjectModel:
 def start(model: ObjectModel, name: str, count: int) -> tuple[Field, State, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Closed preshapes as a State: field, state, groups, object and type of each."""
     grasps, _ = candidates(model, GRASP_TYPES[name], count, np.random.default_rng(0))
-    field, hand, n = Field([model]), hand_tensors(), len(grasps)
+    field, hand, n = Field([make_grid(model)]), hand_tensors(), len(grasps)
     values = (torch.tensor(x, dtype=torch.float32) for x in (grasps.rotation, grasps.translation, grasps.joints))
     state = State(*values, torch.zeros(n, 1, dtype=torch.long), torch.zeros(n, 1))
     which, kind = torch.zeros(n, dtype=torch.long), torch.full((n,), KINDS.index(name))
@@ -43,7 +43,7 @@ def start(model: ObjectModel, name: str, count: int) -> tuple[Field, State, torc
 
 
 def test_field_is_the_exact_distance_but_for_the_grid(ball, block):
-    field, rng = Field([ball, block]), np.random.default_rng(1)
+    field, rng = Field([make_grid(ball), make_grid(block)]), np.random.default_rng(1)
     points = rng.uniform(-0.06, 0.06, size=(2, 2000, 3))
     found = field.signed(torch.tensor(points, dtype=torch.float32), torch.tensor([0, 1])).numpy()
     for k, model in enumerate((ball, block)):
@@ -51,12 +51,12 @@ def test_field_is_the_exact_distance_but_for_the_grid(ball, block):
         error = np.abs(found[k] - exact)
         assert error[np.abs(exact) < 0.01].mean() < 2e-4
         assert error[np.abs(exact) < 0.02].max() < 3e-3
-    alone = Field([block]).signed(torch.tensor(points[1:], dtype=torch.float32), torch.tensor([0])).numpy()
+    alone = Field([make_grid(block)]).signed(torch.tensor(points[1:], dtype=torch.float32), torch.tensor([0])).numpy()
     np.testing.assert_array_equal(alone[0], found[1])
 
 
 def test_field_goes_on_growing_far_away(ball):
-    field, zero = Field([ball]), torch.tensor([0])
+    field, zero = Field([make_grid(ball)]), torch.tensor([0])
     away = torch.tensor([[[0.2, 0, 0], [0.4, 0, 0], [3.0, 0, 0]]])
     distances = field.signed(away, zero)[0].numpy()
     exact = object_distance(ball).signed(away[0].double().numpy())
@@ -69,7 +69,9 @@ def test_normals_point_outwards(ball):
     direction = np.random.default_rng(2).normal(size=(50, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
     points = ball.center_of_mass + 0.03 * direction
-    normal = Field([ball]).normal(torch.tensor(points[None], dtype=torch.float32), torch.tensor([0]))[0].numpy()
+    normal = (
+        Field([make_grid(ball)]).normal(torch.tensor(points[None], dtype=torch.float32), torch.tensor([0]))[0].numpy()
+    )
     assert (np.einsum("ij,ij->i", normal, direction) > 0.97).all()
 
 
@@ -90,7 +92,7 @@ def test_gradient_is_that_of_the_energy(ball):
 
 
 def test_two_opposed_contacts_balance_and_two_beside_one_another_do_not(block):
-    field, zero = Field([block]), torch.tensor([0])
+    field, zero = Field([make_grid(block)]), torch.tensor([0])
     low, high = object_distance(block).lower, object_distance(block).upper
     middle = (low + high) / 2
     left, right = middle.copy(), middle.copy()

@@ -11,9 +11,13 @@ from simeval.hand import load_hand
 
 JointCode = Literal["angles", "pca", "none"]
 RotationCode = Literal["euler", "6d"]
-TranslationCode = Literal["metric", "object", "grasp-point"]
+TranslationCode = Literal["metric", "object", "grasp-point", "centered"]
+ScaleCode = Literal["range", "spread"]
 GRASP_POINT = (0.005, -0.035, 0.09)
 """A point between palm and fingers, palm frame [m]: where it lies on the object hardly depends on the wrist's turn."""
+
+REACH = 0.1  # m
+LEAST_SPREAD = 0.02  # of a joint's number, which is −1 to 1 over its limits
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +31,13 @@ class CodeSpec:
     10.1109/CVPR.2019.00589)."""
     translation: TranslationCode = "grasp-point"
     """`metric`: the wrist in the object's frame, in metres. `object`: from the centre of mass, over the object's
-    radius. `grasp-point`: likewise of a point between palm and fingers."""
+    radius. `grasp-point`: likewise of a point between palm and fingers. `centered`: that point from the centre of mass,
+    in metres."""
     components: int = 15
+    scale: ScaleCode = "range"
+    """What becomes −1 to 1. `range`: each number's range over the training set. `spread`: two standard deviations
+    around the mean of each joint's number; directions as they are, and `REACH`, alike along every axis: turning the
+    object and the hand turns the code."""
 
     @property
     def joint_size(self) -> int:
@@ -86,9 +95,16 @@ def fit_basis(joints: Tensor, components: int) -> Basis:
     return Basis(mean, rows[:components])
 
 
-def fit_scale(raw: Tensor) -> Scale:
-    """Fit the range of codes (N, D)."""
-    return Scale(raw.min(0).values, raw.max(0).values)
+def fit_scale(spec: CodeSpec, raw: Tensor) -> Scale:
+    """Fit the scale of codes (N, D)."""
+    if spec.scale == "range":
+        return Scale(raw.min(0).values, raw.max(0).values)
+    size = spec.joint_size
+    mean = raw[:, :size].mean(0)
+    spread = 2 * (raw[:, :size] - mean).square().mean(0).sqrt().clamp(min=LEAST_SPREAD)
+    reach = raw.new_full((spec.size - size,), 1.0)
+    reach[-3:] = REACH if spec.translation in ("metric", "centered") else 1.0
+    return Scale(torch.cat([mean - spread, -reach]), torch.cat([mean + spread, reach]))
 
 
 def write_code(spec: CodeSpec, grasps: Grasps, place: Place, basis: Basis | None = None) -> Tensor:
@@ -100,10 +116,10 @@ def write_code(spec: CodeSpec, grasps: Grasps, place: Place, basis: Basis | None
         columns.append((_joints_to_unit(grasps.joints) - _known(basis).mean) @ _known(basis).components.T)
     columns.append(_euler(grasps.rotation) if spec.rotation == "euler" else grasps.rotation[:, :, :2].mT.flatten(1))
     moved = grasps.translation
-    if spec.translation == "grasp-point":
+    if spec.translation in ("grasp-point", "centered"):
         moved = moved + grasps.rotation @ moved.new_tensor(GRASP_POINT)
     if spec.translation != "metric":
-        moved = (moved - place.center) / place.radius[:, None]
+        moved = (moved - place.center) / _unit(spec, place)
     return torch.cat([*columns, moved], dim=1)
 
 
@@ -120,10 +136,14 @@ def read_code(
         joints = raw.new_zeros(len(raw), JOINT_COUNT) if posture is None else posture
     rotation = _from_euler(turn) if spec.rotation == "euler" else _from_columns(turn)
     if spec.translation != "metric":
-        moved = place.center + moved * place.radius[:, None]
-    if spec.translation == "grasp-point":
+        moved = place.center + moved * _unit(spec, place)
+    if spec.translation in ("grasp-point", "centered"):
         moved = moved - rotation @ moved.new_tensor(GRASP_POINT)
     return Grasps(rotation, moved, joints)
+
+
+def _unit(spec: CodeSpec, place: Place) -> Tensor | float:
+    return 1.0 if spec.translation == "centered" else place.radius[:, None]
 
 
 def _known(basis: Basis | None) -> Basis:

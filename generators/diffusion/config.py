@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from simeval.errors import DataError, SettingError, unknown_name
 from simeval.generators.diffusion.coding import CodeSpec
@@ -28,6 +28,23 @@ class ModelConfig(BaseModel):
     prediction: Prediction = "velocity"
     posture: Literal["reference", "zero"] = "reference"
     """The joints where the code has none: the type's reference posture, or all zero as the source system drew them."""
+    outcomes: bool = False
+    """Whether it is told that a grasp holds, or doesn't; it has seen both, and is asked for those that hold."""
+
+    @property
+    def local(self) -> bool:
+        """Whether the denoiser sees the object from the hand."""
+        return self.network.geometry == "field"
+
+    @model_validator(mode="after")
+    def _check(self) -> "ModelConfig":
+        vectors = self.code.rotation == "6d" and self.code.translation == "centered" and self.code.scale == "spread"
+        if self.local and not vectors:
+            raise ValueError(
+                "geometry field needs code.rotation 6d, code.translation centered and code.scale spread: what it "
+                "predicts turns with the hand"
+            )
+        return self
 
 
 class TrainConfig(BaseModel):
@@ -45,6 +62,19 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the running mean of the weights that is kept; 0: the last weights."""
+    failed: str = ""
+    """Bank of grasps that don't hold, for `model.outcomes`."""
+    forget: float = Field(default=0.0, ge=0, lt=1)
+    """Share of examples whose type and outcome aren't told, so that sampling can be guided by the difference."""
+    guess: bool = False
+    """Every other step, a local denoiser looks from where it guessed the grasp to be, as it does when sampling (Chen et
+    al. 2023, "Analog bits", self-conditioning); else from the noised grasp."""
+    warm_up: int = Field(default=0, ge=0)
+    """Steps over which the learning rate grows from 0."""
+    decay: bool = False
+    """Whether the learning rate then falls to 0 along a cosine."""
+    clip: float = Field(default=0.0, ge=0)
+    """Largest norm of a step's gradient; 0: any."""
     loss_as_gradient: bool = False
     """`loss.backward(loss)` as in the source system's code: each gradient is multiplied by its own loss."""
     seed: int = Field(default=0, ge=0)
@@ -68,7 +98,22 @@ def _paper(code: CodeSpec, posture: Literal["reference", "zero"] = "reference") 
     return Preset(model=model, train=TrainConfig(label="paper-28d", ema=0.0, loss_as_gradient=True))
 
 
+def _ours(code: CodeSpec, width: int) -> Preset:
+    """A local denoiser, told of the outcome."""
+    model = ModelConfig(
+        code=code, network=NetworkSpec("field", width=width, blocks=4), schedule="cosine", steps=100, outcomes=True
+    )
+    train = TrainConfig(
+        steps=30_000, batch=256, objects=256, learning_rate=5e-4, weight_decay=0.05, forget=0.15, guess=True,
+        warm_up=200, decay=True, clip=1.0,
+    )  # fmt: skip
+    return Preset(model=model, train=train)
+
+
 PRESETS: dict[str, Preset] = {
+    "local": _ours(CodeSpec("angles", "6d", "centered", scale="spread"), 512),
+    "local-rt": _ours(CodeSpec("none", "6d", "centered", scale="spread"), 256),
+    "local-pca": _ours(CodeSpec("pca", "6d", "centered", 15, scale="spread"), 256),
     "paper": _paper(CodeSpec("angles", "euler", "metric")),
     "paper-rt": _paper(CodeSpec("none", "euler", "metric")),
     "paper-pca": _paper(CodeSpec("pca", "euler", "metric", 15)),

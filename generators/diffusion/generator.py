@@ -22,19 +22,22 @@ class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
     Settings: `weights`, a folder that `simeval train` wrote; `steps` of the sampler (0: as many as in training);
-    `ancestral`, DDPM's rule in place of DDIM's; `contact`, bring the hand up to the object and close its fingers until
-    they touch, as retrieval does; `best_of`, samples of which each returned grasp is the best by `holding.hold_scores`.
+    `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that the grasp is to hold; `contact`,
+    bring the hand up to the object and close its fingers until they touch, as retrieval does; `best_of`, samples of
+    which each returned grasp is the best by `holding.hold_scores`.
     """
 
     def __init__(
-        self, weights: str, steps: int = 0, ancestral: bool = True, contact: bool = False, best_of: int = 1
-    ) -> None:
+        self, weights: str, steps: int = 0, ancestral: bool = True, guidance: float = 0.0, contact: bool = False,
+        best_of: int = 1,
+    ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
             if value < least:
                 raise SettingError(f"{name} must be at least {least}, found {value}")
         self.folder = Path(weights)
         self.model = _load(self.folder)
-        self.steps, self.ancestral, self.contact, self.best_of = steps, ancestral, contact, best_of
+        self.steps, self.ancestral, self.guidance = steps, ancestral, guidance
+        self.contact, self.best_of = contact, best_of
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content)
 
@@ -60,7 +63,9 @@ class Diffusion:
     def _sample(self, model: ObjectModel, kind: str, count: int, seed: int) -> GraspBatch:
         shape = _shape(model, self.model.config.network.geometry)
         with one_thread():
-            drawn = self.model.generate(shape, kind, count * self.best_of, seed, self.steps, self.ancestral)
+            drawn = self.model.generate(
+                shape, kind, count * self.best_of, seed, self.steps, self.ancestral, self.guidance
+            )
         grasps = GraspBatch(*(value.double().numpy() for value in drawn))
         if self.contact:
             grasps = fit_all(model, grasps)

@@ -1,4 +1,4 @@
-"""What a denoiser is told of the object: distances on a grid, or at a set of basis points."""
+"""What a denoiser is told of the object: distances on a grid, at a set of basis points, or wherever it asks."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -6,14 +6,16 @@ from typing import Literal
 
 import numpy as np
 
+from simeval.generators.field import Grid, make_grid
 from simeval.grasp import Array
 from simeval.metrics.distance import object_distance
 from simeval.objects.model import ObjectModel
 
-GeometryCode = Literal["scaled-map", "metric-map", "basis-points"]
+GeometryCode = Literal["scaled-map", "metric-map", "basis-points", "field"]
 MAP_SIZE = 50
 MAP_REACH = 1.15
 """A metric map reaches this many object radii from the centre of mass, along each axis."""
+FIELD_NODES = 50_000
 BASIS_COUNT, BASIS_REACH, BASIS_SEED = 1024, 1.3, 0
 
 
@@ -23,7 +25,7 @@ class Shape:
 
     center: Array  # (3,) m, of mass
     radius: float  # m, of the smallest sphere around the centre of mass that holds the surface
-    values: Array  # (50, 50, 50) for the maps, (1024, 4) for basis points
+    values: Array | Grid  # (50, 50, 50) for the maps, (1024, 4) for basis points, a Grid for the field
 
 
 def describe(model: ObjectModel, code: GeometryCode) -> Shape:
@@ -36,11 +38,15 @@ def describe(model: ObjectModel, code: GeometryCode) -> Shape:
     - `basis-points`: signed distance, over the radius, and the unit vector to the nearest surface point, at 1,024
       points in a ball around the centre of mass that are the same for every object (after Prokudin et al. 2019,
       "Efficient learning on point clouds with basis point sets", doi 10.1109/ICCV.2019.00443).
+    - `field`: signed distances [m] on a grid of about `FIELD_NODES` nodes around the object, to be asked anywhere.
     """
     distance = object_distance(model)
     center = model.center_of_mass
     radius = float(np.linalg.norm(model.surface.vertices - center, axis=1).max())
-    if code == "scaled-map":
+    values: Array | Grid
+    if code == "field":
+        values = make_grid(model, FIELD_NODES)
+    elif code == "scaled-map":
         values = np.abs(distance.signed(_cube(1.0) * model.scale)).reshape((MAP_SIZE,) * 3)
     elif code == "metric-map":
         values = distance.signed(center + _cube(MAP_REACH) * radius).reshape((MAP_SIZE,) * 3) / radius

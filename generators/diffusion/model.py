@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +13,25 @@ from simeval.errors import DataError
 from simeval.generators.diffusion.coding import Basis, Grasps, Place, Scale, read_code
 from simeval.generators.diffusion.config import ModelConfig, read_json
 from simeval.generators.diffusion.geometry import Shape
+from simeval.generators.diffusion.local import LocalDenoiser, Scene
 from simeval.generators.diffusion.network import Denoiser
-from simeval.generators.diffusion.noise import Schedule, make_schedule, sample
+from simeval.generators.diffusion.noise import Schedule, make_schedule, parts, sample
 from simeval.grasp import JOINT_COUNT
 from simeval.taxonomy import GRASP_TYPES
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-LIMIT = 1.2
-"""Clean codes are clipped to ± this while sampling; the training set lies within ±1."""
+LIMIT, WIDE = 1.2, 3.0
+"""Clean codes are clipped to ± this while sampling: where they are scaled by their range, and where by their spread."""
+OUTCOMES = ("fails", "holds")
+
+
+class Objects(NamedTuple):
+    """The objects of B grasps, as a denoiser takes them."""
+
+    encoded: Tensor | Scene
+    owner: Tensor  # (B,) which of those encoded
+    place: Place  # B
+    posture: Tensor  # (B, 22) rad, where the code has no joints
 
 
 @dataclass(slots=True)
@@ -27,7 +39,7 @@ class GraspModel:
     """A denoiser and the meaning of its numbers."""
 
     config: ModelConfig
-    network: Denoiser
+    network: Denoiser | LocalDenoiser
     scale: Scale
     basis: Basis | None
     schedule: Schedule
@@ -35,18 +47,65 @@ class GraspModel:
     @staticmethod
     def fresh(config: ModelConfig, scale: Scale, basis: Basis | None) -> "GraspModel":
         """Return a model with untrained weights, drawn from torch's generator."""
-        network = Denoiser(config.network, config.code.size, len(config.types))
+        told = len(config.types) + len(OUTCOMES) * config.outcomes
+        network: Denoiser | LocalDenoiser
+        if config.local:
+            network = LocalDenoiser(config.network, config.code, told)
+        else:
+            network = Denoiser(config.network, config.code.size, told)
         return GraspModel(config, network, scale, basis, make_schedule(config.schedule, config.steps))
 
-    def one_hot(self, kinds: Sequence[str]) -> Tensor:
-        """(N, T) of types."""
+    def condition(self, kinds: Sequence[str], holds: Sequence[bool] | None = None) -> Tensor:
+        """What a denoiser is told (N, C): type, and where the model knows outcomes, whether the grasp holds.
+
+        Zeros say nothing. By default all hold.
+        """
         index = torch.tensor([self.config.types.index(kind) for kind in kinds])
-        return torch.nn.functional.one_hot(index, len(self.config.types)).float()
+        told = torch.nn.functional.one_hot(index, len(self.config.types))
+        if self.config.outcomes:
+            held = torch.ones(len(kinds)) if holds is None else torch.tensor(np.array(holds, dtype=np.int64))
+            told = torch.cat([told, torch.nn.functional.one_hot(held.long(), len(OUTCOMES))], dim=1)
+        return told.float()
+
+    def postures(self, kinds: Sequence[str]) -> Tensor:
+        """Joints (N, 22) rad of grasps whose code has none."""
+        if self.config.posture == "zero":
+            return torch.zeros(len(kinds), JOINT_COUNT)
+        return torch.tensor(np.array([GRASP_TYPES[kind].posture for kind in kinds])).float()
+
+    def read(self, unit: Tensor, place: Place, posture: Tensor) -> Grasps:
+        """Read grasps from scaled codes (N, D), in the precision of these."""
+        basis = self.basis and Basis(*(value.to(unit) for value in self.basis))
+        scale = Scale(*(value.to(unit) for value in self.scale))
+        return read_code(self.config.code, scale.from_unit(unit), place, basis, posture)
+
+    def predict(
+        self, noised: Tensor, t: Tensor, condition: Tensor, objects: Objects, clean: Tensor | None = None
+    ) -> Tensor:
+        """Ask the denoiser.
+
+        Args:
+            noised: (B, D).
+            t: (B,) steps of the schedule.
+            condition: (B, C).
+            objects: of the grasps.
+            clean: (B, D), what the grasps have been guessed to be; by default the noised ones, less the more noise.
+        """
+        guess = None
+        if self.config.local:
+            found = self.schedule.signal.to(noised)[t, None] * noised if clean is None else clean
+            guess = self.read(found.clamp(-WIDE, WIDE), objects.place, objects.posture)
+        return self.network(noised, t, condition, objects.encoded, objects.owner, guess)
+
+    def clean(self, noised: Tensor, t: Tensor, predicted: Tensor) -> Tensor:
+        """Clean grasps (B, D) that predictions at steps `t` (B,) stand for."""
+        return parts(self.config.prediction, self.schedule, t, noised, predicted)[0].clamp(-WIDE, WIDE)
 
     @torch.no_grad()
     def generate(
-        self, shape: Shape, kind: str, count: int, seed: int, steps: int = 0, ancestral: bool = True
-    ) -> Grasps:
+        self, shape: Shape, kind: str, count: int, seed: int, steps: int = 0, ancestral: bool = True,
+        guidance: float = 0.0,
+    ) -> Grasps:  # fmt: skip
         """Sample grasps of one object and type; each depends on its place in the batch and the seed alone.
 
         Args:
@@ -56,30 +115,33 @@ class GraspModel:
             seed: of all noise.
             steps: of the sampler; 0: as many as in training.
             ancestral: DDPM's rule; otherwise DDIM's, which draws no noise but the first.
+            guidance: how far to go beyond what the type (and that it holds) changes in the prediction (Ho & Salimans
+                2022, doi 10.48550/arXiv.2207.12598); 0: not at all.
         """
         steps = steps or self.config.steps
         draws = np.stack([
-            np.random.default_rng([seed, i]).standard_normal((steps + 1, self.config.code.size)) for i in range(count)
+            np.random.default_rng([seed, i]).standard_normal((steps * ancestral + 1, self.config.code.size))
+            for i in range(count)
         ]).astype(np.float32)  # fmt: skip
         noise = torch.from_numpy(draws)
-        encoded = self.network.encode(*tensors([shape])).expand(count, -1)
-        types = self.one_hot([kind] * count)
+        place = Place(torch.tensor(shape.center).expand(count, -1), torch.full((count,), shape.radius).double())
+        posture = self.postures([kind] * count)
+        encoded = self.network.encode(self.network.pack([shape]), torch.tensor([0]))
+        objects = Objects(encoded, torch.zeros(count, dtype=torch.long), Place(*(p.float() for p in place)), posture)
+        told = self.condition([kind] * count)
 
-        def denoise(x: Tensor, t: int) -> Tensor:
-            return self.network(x, torch.full((len(x),), t), types, encoded)
+        def denoise(x: Tensor, t: int, clean: Tensor | None) -> Tensor:
+            at = torch.full((len(x),), t)
+            found = self.predict(x, at, told, objects, clean)
+            if not guidance:
+                return found
+            return found + guidance * (found - self.predict(x, at, torch.zeros_like(told), objects, clean))
 
         unit = sample(
             denoise, noise[:, 0], self.schedule, self.config.prediction, steps,
-            (lambda k: noise[:, k + 1]) if ancestral else None, LIMIT,
+            (lambda k: noise[:, k + 1]) if ancestral else None, LIMIT if self.config.code.scale == "range" else WIDE,
         )  # fmt: skip
-        posture = torch.zeros(count, JOINT_COUNT, dtype=torch.float64)
-        if self.config.posture == "reference":
-            posture = torch.tensor(GRASP_TYPES[kind].posture).expand(count, -1)
-        center = torch.tensor(shape.center).expand(count, -1)
-        place = Place(center, torch.full((count,), shape.radius, dtype=torch.float64))
-        basis = self.basis and Basis(self.basis.mean.double(), self.basis.components.double())
-        raw = self.scale.from_unit(unit).double()
-        return read_code(self.config.code, raw, place, basis, posture)
+        return self.read(unit.double(), place, posture.double())
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors` (weights in half precision)."""
@@ -137,9 +199,3 @@ def _check_sizes(model: GraspModel) -> None:
     for name, (value, shape) in wanted.items():
         if value.shape != shape:
             raise RuntimeError(f"{name} has shape {tuple(value.shape)}, expected {shape}")
-
-
-def tensors(shapes: Sequence[Shape]) -> tuple[Tensor, Tensor]:
-    """Values (M, …) and radius (M,) of objects, for `Denoiser.encode`."""
-    values = torch.from_numpy(np.stack([s.values for s in shapes]).astype(np.float32))
-    return values, torch.tensor([s.radius for s in shapes], dtype=torch.float32)

@@ -1,12 +1,20 @@
-"""The denoiser: an object encoder and a residual network over the embedded numbers of a grasp."""
+"""The source system's denoiser: an object encoder and a residual network over the embedded numbers of a grasp.
+
+A denoiser, this or `local.LocalDenoiser`, packs objects once, encodes some of them for a batch, and denoises many
+grasps of each.
+"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from simeval.generators.diffusion.geometry import BASIS_COUNT, GeometryCode
+from simeval.generators.diffusion.coding import Grasps
+from simeval.generators.diffusion.geometry import BASIS_COUNT, GeometryCode, Shape
 
 VALUE_SCALE = 25.0
 """Numbers from −1 to 1 are multiplied by this before their sine and cosine are taken, so that small steps show."""
@@ -82,27 +90,47 @@ class Block(nn.Module):
         return x + nn.functional.gelu(self.linear(x))
 
 
-class Denoiser(nn.Module):
-    """Predict from a noised grasp, its step, its type and its object. Encode an object once, denoise many grasps."""
+class Packed(NamedTuple):
+    """M objects."""
 
-    def __init__(self, spec: NetworkSpec, size: int, types: int) -> None:
+    values: Tensor  # (M, …), `Shape.values`; maps in half precision, for there may be thousands
+    radius: Tensor  # (M,) m
+
+
+class Denoiser(nn.Module):
+    """Predict from a noised grasp (`size` numbers), its step, its condition and its object."""
+
+    def __init__(self, spec: NetworkSpec, size: int, condition: int) -> None:
         super().__init__()
         self.value = Sinusoids(spec.embedding, VALUE_SCALE)
         self.step = Sinusoids(spec.embedding, 1.0)
         encoder = BasisEncoder if spec.geometry == "basis-points" else MapEncoder
         self.encoder = encoder(spec.object_size)
         self.sized = spec.geometry != "scaled-map"  # whether the object's radius is told beside its shape
-        inputs = spec.embedding * (size + 1) + types + spec.object_size + self.sized
+        inputs = spec.embedding * (size + 1) + condition + spec.object_size + self.sized
         self.layers = nn.Sequential(
             nn.Linear(inputs, spec.width), nn.GELU(), *(Block(spec.width) for _ in range(spec.blocks)),
             nn.Linear(spec.width, size),
         )  # fmt: skip
 
-    def encode(self, values: Tensor, radius: Tensor) -> Tensor:
-        """Encode objects: `Shape.values` (M, …) and radius (M,) m to (M, F)."""
-        found = self.encoder(values)
-        return torch.cat([found, (radius[:, None] / 0.1).log()], dim=1) if self.sized else found
+    def pack(self, shapes: Sequence[Shape], device: str = "cpu") -> Packed:
+        """Bring objects (M) to a device."""
+        values = torch.from_numpy(np.stack([s.values for s in shapes]).astype(np.float32))
+        radius = torch.tensor([s.radius for s in shapes], dtype=torch.float32)
+        return Packed((values.half() if values.ndim == 4 else values).to(device), radius.to(device))
 
-    def forward(self, noised: Tensor, step: Tensor, kind: Tensor, encoded: Tensor) -> Tensor:
-        """Predict (B, D) from noised (B, D), step (B,), one-hot type (B, T) and encoded object (B, F)."""
-        return self.layers(torch.cat([self.value(noised).flatten(1), self.step(step.float()), kind, encoded], dim=1))
+    def encode(self, packed: Packed, objects: Tensor) -> Tensor:
+        """Encode some objects (K,) of those packed: (K, F)."""
+        found = self.encoder(packed.values[objects].float())
+        size = (packed.radius[objects, None] / 0.1).log()
+        return torch.cat([found, size], dim=1) if self.sized else found
+
+    def forward(
+        self, noised: Tensor, step: Tensor, condition: Tensor, encoded: Tensor, owner: Tensor, guess: Grasps | None
+    ) -> Tensor:
+        """Predict (B, D) from noised (B, D), step (B,), condition (B, C) and objects (K, F), named by `owner` (B,).
+
+        `guess`, what the grasps may be, is not looked at.
+        """
+        embedded = self.value(noised).flatten(1), self.step(step.float())
+        return self.layers(torch.cat([*embedded, condition, encoded[owner]], dim=1))

@@ -51,27 +51,29 @@ def target(kind: Prediction, schedule: Schedule, t: Tensor, clean: Tensor, noise
     return schedule.signal[t, None] * noise - schedule.noise[t, None] * clean
 
 
-def parts(kind: Prediction, schedule: Schedule, t: int, noised: Tensor, predicted: Tensor) -> tuple[Tensor, Tensor]:
-    """Clean grasp and noise (B, D) that a prediction at step `t` stands for.
+def parts(
+    kind: Prediction, schedule: Schedule, t: int | Tensor, noised: Tensor, predicted: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Clean grasp and noise (B, D) that a prediction at step `t` stands for; one for all, or (B,).
 
     A prediction of noise says nothing about the clean grasp where no signal is left: there the signal counts as 1e-3.
     """
-    a, s = float(schedule.signal[t]), float(schedule.noise[t])
+    a, s = (value.to(noised)[t, ...].unsqueeze(-1) for value in schedule)
     if kind == "velocity":
         return a * noised - s * predicted, s * noised + a * predicted
     if kind == "noise":
-        return (noised - s * predicted) / max(a, 1e-3), predicted
-    return predicted, (noised - a * predicted) / max(s, 1e-3)
+        return (noised - s * predicted) / a.clamp(min=1e-3), predicted
+    return predicted, (noised - a * predicted) / s.clamp(min=1e-3)
 
 
 def sample(
-    denoise: Callable[[Tensor, int], Tensor], start: Tensor, schedule: Schedule, kind: Prediction, steps: int,
-    fresh: Callable[[int], Tensor] | None = None, limit: float | None = None,
+    denoise: Callable[[Tensor, int, Tensor | None], Tensor], start: Tensor, schedule: Schedule, kind: Prediction,
+    steps: int, fresh: Callable[[int], Tensor] | None = None, limit: float | None = None,
 ) -> Tensor:  # fmt: skip
     """Sample by DDIM (Song et al. 2021, doi 10.48550/arXiv.2010.02502); with `fresh` noise, by DDPM's ancestral rule.
 
     Args:
-        denoise: (x_t (B, D), t) -> prediction (B, D).
+        denoise: (x_t (B, D), t, the clean grasp (B, D) that the step before found) -> prediction (B, D).
         start: (B, D) pure noise.
         schedule: with T steps.
         kind: what `denoise` predicts.
@@ -81,15 +83,16 @@ def sample(
     """
     total = len(schedule.signal)
     chosen = torch.linspace(total - 1, 0, min(steps, total)).round().long().tolist()
-    x = start
+    x, found = start, None
     for k, t in enumerate(chosen):
-        clean, noise = parts(kind, schedule, t, x, denoise(x, t))
+        clean, noise = parts(kind, schedule, t, x, denoise(x, t, found))
         if limit is not None:
             clean = clean.clamp(-limit, limit)
             a, s = float(schedule.signal[t]), float(schedule.noise[t])
             noise = (x - a * clean) / max(s, 1e-3)
         if k + 1 == len(chosen):
             return clean
+        found = clean
         a, s = float(schedule.signal[chosen[k + 1]]), float(schedule.noise[chosen[k + 1]])
         if fresh is None:
             x = a * clean + s * noise

@@ -1,27 +1,28 @@
 """Train a diffusion model on a set of grasps: resumable, the same on any machine up to rounding."""
 
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from simeval.bank import GraspBank
+from simeval.bank import GraspBank, load_bank
 from simeval.dataset.label import label
 from simeval.errors import DataError, SettingError
 from simeval.generators.diffusion.coding import Grasps, Place, fit_basis, fit_scale, write_code
 from simeval.generators.diffusion.config import Preset, changed, preset
 from simeval.generators.diffusion.geometry import Shape, describe
-from simeval.generators.diffusion.model import GraspModel, tensors
-from simeval.generators.diffusion.noise import target
+from simeval.generators.diffusion.model import GraspModel, Objects
+from simeval.generators.diffusion.noise import Schedule, target
 from simeval.generators.energy.generator import check_device
-from simeval.grasp import Array
+from simeval.grasp import Array, GraspBatch
 from simeval.objects import ObjectLibrary
 
 HELD_OUT = ("val", "test")
@@ -44,7 +45,8 @@ def train_on(
 
     chosen = changed(preset(preset_name), changes)
     check_device(device)
-    examples = load_examples(bank, chosen, data, report("objects"))
+    failed = load_bank(chosen.train.failed, data) if chosen.train.failed else None
+    examples = load_examples(bank, chosen, data, report("objects"), failed)
     train(examples, chosen, out, device, report("steps"))
 
 
@@ -52,6 +54,7 @@ class Examples(NamedTuple):
     """A training set, ready: N grasps of M objects."""
 
     kinds: list[str]  # (N,)
+    holds: NDArray[np.bool_]  # (N,)
     which: NDArray[np.intp]  # (N,) index of each grasp's object
     shapes: list[Shape]  # M
     grasps: Grasps  # N
@@ -63,28 +66,35 @@ class Examples(NamedTuple):
 
 
 def load_examples(
-    bank: GraspBank, preset: Preset, data: Path | None, progress: Callable[[int, int], None] | None = None
-) -> Examples:
-    """Choose the grasps that a preset is trained on and describe their objects.
+    bank: GraspBank, preset: Preset, data: Path | None, progress: Callable[[int, int], None] | None = None,
+    failed: GraspBank | None = None,
+) -> Examples:  # fmt: skip
+    """Choose the grasps that a preset is trained on and describe their objects; `failed` are those that don't hold.
 
     Raises:
         DataError: a val or test object is among them, none is left, or an object can't be loaded.
     """
-    kinds = label(bank, preset.train.label, data=data).types if preset.train.label else bank.types
-    rows = np.flatnonzero(np.isin(kinds, preset.model.types))
-    if not len(rows):
+    kinds: list[str] = []
+    keys: list[tuple[str, float]] = []
+    batches: list[GraspBatch] = []
+    for source in (bank, failed) if failed else (bank,):
+        types = label(source, preset.train.label, data=data).types if preset.train.label else source.types
+        rows = np.flatnonzero(np.isin(types, preset.model.types))
+        kinds += types[rows].tolist()
+        keys += zip(source.codes[rows].tolist(), source.scales[rows].tolist(), strict=True)
+        batches.append(source.grasps[rows])
+    if not len(batches[0]):
         raise DataError(f"{bank.source} has no grasp of {', '.join(preset.model.types)}")
     library = ObjectLibrary(data)
-    keys = list(dict.fromkeys(zip(bank.codes[rows].tolist(), bank.scales[rows].tolist(), strict=True)))
     refuse_held_out(library, [code for code, _ in keys])
+    index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     shapes = []
-    for done, key in enumerate(keys):
+    for done, key in enumerate(index):
         shapes.append(describe(library.load(*key), preset.model.network.geometry))
         if progress:
-            progress(done + 1, len(keys))
-    index = {key: i for i, key in enumerate(keys)}
-    which = np.array([index[str(bank.codes[i]), float(bank.scales[i])] for i in rows])
-    chosen = bank.grasps[rows]
+            progress(done + 1, len(index))
+    which = np.array([index[key] for key in keys])
+    chosen = GraspBatch.concatenate(batches)
     center = np.array([shape.center for shape in shapes])[which]
     radius = np.array([shape.radius for shape in shapes])[which]
 
@@ -92,7 +102,8 @@ def load_examples(
         return torch.tensor(x, dtype=torch.float32)
 
     grasps = Grasps(tensor(chosen.rotation), tensor(chosen.translation), tensor(chosen.joints))
-    return Examples(kinds[rows].tolist(), which, shapes, grasps, Place(tensor(center), tensor(radius)))
+    holds = np.arange(len(keys)) < len(batches[0])
+    return Examples(kinds, holds, which, shapes, grasps, Place(tensor(center), tensor(radius)))
 
 
 def refuse_held_out(library: ObjectLibrary, codes: list[str]) -> None:
@@ -130,22 +141,18 @@ def train(
     torch.manual_seed(preset.train.seed)
     basis = fit_basis(examples.grasps.joints, preset.model.code.components)
     codes = write_code(preset.model.code, examples.grasps, examples.place, basis)
-    scale = fit_scale(codes)
+    scale = fit_scale(preset.model.code, codes)
     model = GraspModel.fresh(preset.model, scale, basis if preset.model.code.joints == "pca" else None)
     model.network.to(device)
     state = _resume(model, preset, out, device)
-    unit, types = scale.to_unit(codes).to(device), model.one_hot(examples.kinds).to(device)
-    values, radius = tensors(examples.shapes)
-    values = values.half() if values.ndim == 4 else values  # maps of thousands of objects
+    everything = _everything(model, examples, scale.to_unit(codes), device)
     rows = examples.rows_by_object()
     saved = time.monotonic()
     losses: list[float] = []
     every = max(1, preset.train.steps // CURVE_POINTS)
     while state.step < preset.train.steps:
-        objects, chosen = _draw(preset, rows, state.step)
-        encoded = model.network.encode(values[objects].float().to(device), radius[objects].to(device))
-        owner = torch.arange(len(objects), device=device).repeat_interleave(len(chosen) // len(objects))
-        losses.append(_step(state, preset, unit[chosen], types[chosen], encoded[owner]))
+        objects, chosen = (index.to(device) for index in _draw(preset, rows, state.step))
+        losses.append(_step(state, preset, everything, objects, chosen))
         state.step += 1
         if state.step % every == 0 or state.step == preset.train.steps:
             state.curve.append([state.step, float(np.mean(losses))])
@@ -179,24 +186,72 @@ def _draw(preset: Preset, rows: list[NDArray[np.intp]], step: int) -> tuple[Tens
     return torch.from_numpy(objects), torch.from_numpy(chosen)
 
 
-def _step(state: _State, preset: Preset, clean: Tensor, types: Tensor, encoded: Tensor) -> float:
-    model = state.model
-    draw = torch.Generator().manual_seed(preset.train.seed * 1_000_003 + state.step)
+class _Everything(NamedTuple):
+    """All examples on the device."""
+
+    unit: Tensor  # (N, D) clean scaled codes
+    told: Tensor  # (N, C)
+    posture: Tensor  # (N, 22) rad
+    place: Place  # N
+    packed: Any  # M objects, as the network packs them
+
+    def batch(self, model: GraspModel, objects: Tensor, chosen: Tensor) -> Objects:
+        """Objects (M,) encoded, for examples (B,) that lie side by side, as many of each."""
+        encoded = model.network.encode(self.packed, objects)
+        owner = torch.arange(len(objects), device=chosen.device).repeat_interleave(len(chosen) // len(objects))
+        place = Place(self.place.center[chosen], self.place.radius[chosen])
+        return Objects(encoded, owner, place, self.posture[chosen])
+
+
+def _everything(model: GraspModel, examples: Examples, unit: Tensor, device: str) -> _Everything:
+    told = model.condition(examples.kinds, examples.holds.tolist())
+    return _Everything(
+        unit.to(device), told.to(device), model.postures(examples.kinds).to(device),
+        Place(*(p.to(device) for p in examples.place)), model.network.pack(examples.shapes, device),
+    )  # fmt: skip
+
+
+def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, chosen: Tensor) -> float:
+    model, settings = state.model, preset.train
+    clean, told = data.unit[chosen], data.told[chosen]
+    draw = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     t = torch.randint(preset.model.steps, (len(clean),), generator=draw)
-    noise = torch.randn(clean.shape, generator=draw).to(clean.device)
-    schedule = model.schedule
-    a, s = schedule.signal[t, None].to(clean.device), schedule.noise[t, None].to(clean.device)
-    wanted = target(preset.model.prediction, schedule, t, clean.cpu(), noise.cpu()).to(clean.device)
-    found = model.network(a * clean + s * noise, t.to(clean.device), types, encoded)
-    loss = torch.nn.functional.mse_loss(found, wanted)
+    noise = torch.randn(clean.shape, generator=draw).to(clean)
+    if settings.forget:
+        told = told * (torch.rand(len(clean), 1, generator=draw) >= settings.forget).to(told)
+    noised, wanted = noised_and_target(model, clean, noise, t)
+    t, batch, guess = t.to(clean.device), data.batch(model, objects, chosen), None
+    if settings.guess and state.step % 2:
+        with torch.no_grad():
+            guess = model.clean(noised, t, model.predict(noised, t, told, batch))
+    loss = torch.nn.functional.mse_loss(model.predict(noised, t, told, batch, guess), wanted)
     state.optimizer.zero_grad()
-    loss.backward(loss.detach() if preset.train.loss_as_gradient else None)
+    loss.backward(loss.detach() if settings.loss_as_gradient else None)
+    if settings.clip:
+        torch.nn.utils.clip_grad_norm_(model.network.parameters(), settings.clip)
+    for group in state.optimizer.param_groups:
+        group["lr"] = settings.learning_rate * _pace(preset, state.step)
     state.optimizer.step()
-    keep = min(preset.train.ema, (1 + state.step) / (10 + state.step)) if preset.train.ema else 0.0
+    keep = min(settings.ema, (1 + state.step) / (10 + state.step)) if settings.ema else 0.0
     with torch.no_grad():
         for name, value in model.network.state_dict().items():
             state.mean[name].lerp_(value, 1 - keep)
     return float(loss.detach())
+
+
+def noised_and_target(model: GraspModel, clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """Noised codes (B, D) at steps `t` (B,), and what is to be predicted from them."""
+    schedule = Schedule(*(value.to(clean) for value in model.schedule))
+    t = t.to(clean.device)
+    noised = schedule.signal[t, None] * clean + schedule.noise[t, None] * noise
+    return noised, target(model.config.prediction, schedule, t, clean, noise)
+
+
+def _pace(preset: Preset, step: int) -> float:
+    """Share of the learning rate at a step."""
+    settings = preset.train
+    rise = min(1.0, (step + 1) / settings.warm_up) if settings.warm_up else 1.0
+    return rise * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps) if settings.decay else 1.0)
 
 
 def _resume(model: GraspModel, preset: Preset, out: Path, device: str) -> _State:
@@ -233,18 +288,18 @@ def _save(state: _State, preset: Preset, out: Path) -> None:
 
 def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: int = 0) -> Iterator[tuple[int, float]]:
     """Yield (t, mean squared error of the prediction) over examples, for every step of the schedule."""
-    basis = fit_basis(examples.grasps.joints, model.config.code.components) if model.basis is None else model.basis
-    clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, basis))
-    types = model.one_hot(examples.kinds)
+    clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, model.basis))
+    data = _everything(model, examples, clean, "cpu")
+    owner = torch.from_numpy(examples.which)
     with torch.no_grad():
-        encoded = model.network.encode(*tensors(examples.shapes))[torch.from_numpy(examples.which)]
+        encoded = model.network.encode(data.packed, torch.arange(len(examples.shapes)))
+        objects = Objects(encoded, owner, data.place, data.posture)
         for t in range(model.config.steps):
             draw = torch.Generator().manual_seed(seed + t)
             total = 0.0
             steps = torch.full((len(clean),), t)
             for _ in range(repeats):
-                noise = torch.randn(clean.shape, generator=draw)
-                noised = model.schedule.signal[t] * clean + model.schedule.noise[t] * noise
-                wanted = target(model.config.prediction, model.schedule, steps, clean, noise)
-                total += float(torch.nn.functional.mse_loss(model.network(noised, steps, types, encoded), wanted))
+                noised, wanted = noised_and_target(model, clean, torch.randn(clean.shape, generator=draw), steps)
+                found = model.predict(noised, steps, data.told, objects)
+                total += float(torch.nn.functional.mse_loss(found, wanted))
             yield t, total / repeats

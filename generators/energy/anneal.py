@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from simeval.generators.energy.energy import HandTensors, State, Weights, contact_groups, energy, place
-from simeval.generators.energy.field import Field
+from simeval.generators.field import Field
 from simeval.taxonomy import GRASP_TYPES
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from simeval.generators.closing import hand_spheres
-from simeval.generators.energy.field import Field
+from simeval.generators.field import Field
 from simeval.hand import FINGERS, load_hand
 from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType
 

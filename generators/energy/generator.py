@@ -11,7 +11,7 @@ from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, hand_tensors
-from simeval.generators.energy.field import Field
+from simeval.generators.field import Field, make_grid
 from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, best_sound, candidates
 from simeval.grasp import Array, GraspBatch
@@ -111,7 +111,7 @@ def descend(
     weights: Weights | None = None,
 ) -> tuple[GraspBatch, Array]:  # fmt: skip
     """Descend from grasps (N) of one object, each of its type of `kinds`; return them and their energy (N,)."""
-    hand, field = hand_tensors(device), Field([model], device)
+    hand, field = hand_tensors(device), Field([make_grid(model)], device)
     count, names = len(start), list(GRASP_TYPES)
     which = torch.zeros(count, dtype=torch.long, device=device)
     index = torch.tensor([names.index(kind) for kind in kinds], device=device)

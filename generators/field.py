@@ -24,28 +24,28 @@ NORMAL_STEP = 0.0015
 class Grid(NamedTuple):
     """Signed distances [m] at the nodes of one object's grid."""
 
-    values: NDArray[np.float32]  # (nx, ny, nz) m
+    values: NDArray[np.floating]  # (nx, ny, nz) m
     origin: Array  # (3,) m
     spacing: float  # m
+    center: Array  # (3,) m, the object's centre of mass
 
 
 @lru_cache(maxsize=64)
-def make_grid(model: ObjectModel) -> Grid:
-    """Sample the exact distance of an object; kept per process."""
+def make_grid(model: ObjectModel, nodes: int = NODES) -> Grid:
+    """Sample the exact distance of an object at about so many nodes; kept per process."""
     distance = object_distance(model)
     low, high = distance.lower - MARGIN, distance.upper + MARGIN
-    spacing = float((np.prod(high - low) / NODES) ** (1 / 3))
+    spacing = float((np.prod(high - low) / nodes) ** (1 / 3))
     axes = [low[k] + spacing * np.arange(int(np.ceil((high[k] - low[k]) / spacing)) + 1) for k in range(3)]
-    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
-    values = distance.signed(nodes.reshape(-1, 3)).reshape(nodes.shape[:3]).astype(np.float32)
-    return Grid(values, low, spacing)
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    values = distance.signed(points.reshape(-1, 3)).reshape(points.shape[:3]).astype(np.float32)
+    return Grid(values, low, spacing, model.center_of_mass)
 
 
 class Field:
     """Distances of several objects; every query names the object (by index) that its points belong to."""
 
-    def __init__(self, models: Sequence[ObjectModel], device: torch.device | str = "cpu") -> None:
-        grids = [make_grid(model) for model in models]
+    def __init__(self, grids: Sequence[Grid], device: torch.device | str = "cpu") -> None:
         sizes = [grid.values.size for grid in grids]
 
         def tensor(values: Sequence[float] | Array) -> Tensor:
@@ -56,10 +56,28 @@ class Field:
         self.shape = torch.tensor([g.values.shape for g in grids], device=device)
         self.origin = tensor(np.array([g.origin for g in grids]))
         self.spacing = tensor([g.spacing for g in grids])
-        self.center = tensor(np.array([m.center_of_mass for m in models]))
+        self.center = tensor(np.array([g.center for g in grids]))
 
     def signed(self, points: Tensor, which: Tensor) -> Tensor:
         """Signed distance (B, Q) [m] of points (B, Q, 3) in the frames of objects `which` (B,); differentiable."""
+        cell = self._cell(points, which)
+        (c00, c01, c10, c11), (x, y, _) = cell.along_z(), cell.offset
+        inner = (c00 * (1 - y) + c01 * y) * (1 - x) + (c10 * (1 - y) + c11 * y) * x
+        return inner + cell.outer
+
+    @torch.no_grad()
+    def signed_and_gradient(self, points: Tensor, which: Tensor) -> tuple[Tensor, Tensor]:
+        """Signed distance (B, Q) [m] as `signed`, and the unit vector (B, Q, 3) along which it grows."""
+        cell = self._cell(points, which)
+        (c00, c01, c10, c11), (x, y, _), v = cell.along_z(), cell.offset, cell.corners
+        near, far = c00 * (1 - y) + c01 * y, c10 * (1 - y) + c11 * y
+        below, above = (v[1] - v[0]) * (1 - y) + (v[3] - v[2]) * y, (v[5] - v[4]) * (1 - y) + (v[7] - v[6]) * y
+        slope = torch.stack([far - near, (c01 - c00) * (1 - x) + (c11 - c10) * x, below * (1 - x) + above * x], dim=-1)
+        away = torch.nn.functional.normalize(cell.beyond, dim=-1, eps=1e-6)
+        slope = slope / self.spacing[which, None, None] + away
+        return near * (1 - x) + far * x + cell.outer, torch.nn.functional.normalize(slope, dim=-1, eps=1e-6)
+
+    def _cell(self, points: Tensor, which: Tensor) -> "_Cell":
         spacing, shape = self.spacing[which, None, None], self.shape[which, None]
         u = (points - self.origin[which, None]) / spacing
         inside = torch.minimum(torch.maximum(u, torch.zeros_like(u)), (shape - 1).to(u))
@@ -68,17 +86,12 @@ class Field:
             beyond.detach().abs().sum(-1) > 0, spacing[..., 0] * (beyond.square().sum(-1) + 1e-12).sqrt(), 0.0
         )
         cell = torch.minimum(inside.detach().floor().long(), shape - 2)
-        x, y, z = (inside - cell).unbind(-1)
-        ny, nz = shape[..., 1], shape[..., 2]
-        first = self.start[which, None] + (cell[..., 0] * ny + cell[..., 1]) * nz + cell[..., 2]
-        v = self.values
-        row = nz
-        plane = ny * nz
-        c00 = v[first] * (1 - z) + v[first + 1] * z
-        c01 = v[first + row] * (1 - z) + v[first + row + 1] * z
-        c10 = v[first + plane] * (1 - z) + v[first + plane + 1] * z
-        c11 = v[first + plane + row] * (1 - z) + v[first + plane + row + 1] * z
-        return (c00 * (1 - y) + c01 * y) * (1 - x) + (c10 * (1 - y) + c11 * y) * x + outer
+        ny, row = shape[..., 1], shape[..., 2]
+        first = self.start[which, None] + (cell[..., 0] * ny + cell[..., 1]) * row + cell[..., 2]
+        plane = ny * row
+        ahead = (0, row, plane, plane + row)
+        corners = tuple(self.values[first + step + up] for step in ahead for up in (0, 1))
+        return _Cell(corners, (inside - cell).unbind(-1), beyond, outer)
 
     def normal(self, points: Tensor, which: Tensor) -> Tensor:
         """Outward unit normals (B, K, 3) at points (B, K, 3), by central differences; differentiable."""
@@ -87,3 +100,17 @@ class Field:
         ahead = self.signed((points[:, :, None] + step).reshape(b, 3 * k, 3), which).reshape(b, k, 3)
         behind = self.signed((points[:, :, None] - step).reshape(b, 3 * k, 3), which).reshape(b, k, 3)
         return torch.nn.functional.normalize(ahead - behind, dim=-1, eps=1e-9)
+
+
+class _Cell(NamedTuple):
+    """The cells that points lie in."""
+
+    corners: tuple[Tensor, ...]  # 8 × (B, Q) m: z the fastest, x the slowest
+    offset: tuple[Tensor, ...]  # 3 × (B, Q), place in the cell from 0 to 1
+    beyond: Tensor  # (B, Q, 3) how far outside the grid, in cells
+    outer: Tensor  # (B, Q) m, distance to the grid
+
+    def along_z(self) -> tuple[Tensor, ...]:
+        """Interpolate along z: (B, Q) at the four edges."""
+        v, z = self.corners, self.offset[2]
+        return tuple(v[k] * (1 - z) + v[k + 1] * z for k in (0, 2, 4, 6))

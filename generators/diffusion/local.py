@@ -1,0 +1,155 @@
+"""A denoiser that sees the object from the hand: distances at the hand's parts and around it, in the hand's frame."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from simeval.generators.diffusion.coding import GRASP_POINT, CodeSpec, Grasps
+from simeval.generators.diffusion.geometry import Shape, basis_points
+from simeval.generators.diffusion.network import NetworkSpec, Sinusoids
+from simeval.generators.energy.energy import hand_tensors
+from simeval.generators.field import Field, Grid
+from simeval.hand import load_hand
+
+PROBES, PROBE_REACH = 6, 0.12
+"""Probes a side of the cube around the grasp point, and how far [m] the cube reaches from it."""
+BASIS = 192  # points of the ball around the object
+NEAR, AROUND = 0.03, 0.05  # m, distances at which the sphere's and the probe's clearance saturate
+CONDITION = 256  # size of the embedded step and condition
+FREQUENCIES = 64
+
+
+class Scene(NamedTuple):
+    """Objects of a batch, among all that were packed."""
+
+    packed: "PackedFields"
+    objects: Tensor  # (K,)
+
+
+class PackedFields(NamedTuple):
+    """M objects."""
+
+    field: Field
+    radius: Tensor  # (M,) m
+
+
+class Look(nn.Module):
+    """What a hand sees of its object, the same however the two are turned together."""
+
+    point: Tensor
+    probe: Tensor
+    basis: Tensor
+    link: Tensor
+    center: Tensor
+    radius: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        axis = torch.linspace(-PROBE_REACH, PROBE_REACH, PROBES)
+        cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
+        hand, spheres = load_hand(), hand_tensors()
+        for name, value in {
+            "point": torch.tensor(GRASP_POINT), "probe": cube + torch.tensor(GRASP_POINT),
+            "basis": torch.tensor(basis_points()[:BASIS]).float(), "link": spheres.link, "center": spheres.center,
+            "radius": spheres.radius, "lower": torch.tensor(hand.lower).float(),
+            "upper": torch.tensor(hand.upper).float(),
+        }.items():  # fmt: skip
+            self.register_buffer(name, value, persistent=False)
+        self.size = 4 * len(spheres.link) + len(cube) + BASIS + 1 + 3 + len(hand.lower)
+
+    @torch.no_grad()
+    def forward(self, hands: Grasps, packed: PackedFields, which: Tensor) -> Tensor:
+        """Look from hands (B) at objects `which` (B,): (B, size) numbers of order 1.
+
+        They are, in the hand's frame: clearance of each of the hand's spheres and the way to the object's outside;
+        distances at a cube of probes; distances over the object's radius at a ball of points around its centre of mass;
+        its size, and where it is; the joints.
+        """
+        field, back = packed.field, hands.rotation.mT
+        turn, shift = load_hand().link_transforms(hands.joints)
+        spheres = (turn[:, self.link] @ self.center[:, :, None])[..., 0] + shift[:, self.link]
+        origin = hands.translation[:, None]
+        distance, outward = field.signed_and_gradient(spheres @ back + origin, which)
+        clearance = distance - self.radius
+        outward = (outward @ hands.rotation) * torch.exp(-clearance.clamp(min=0) / NEAR)[..., None]
+        around = field.signed(self.probe @ back + origin, which)
+        radius, center = packed.radius[which, None], field.center[which]
+        whole = field.signed(self.basis * radius[..., None] @ back + center[:, None], which) / radius
+        place = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
+        joints = 2 * (hands.joints - self.lower) / (self.upper - self.lower) - 1
+        return torch.cat([
+            torch.tanh(clearance / NEAR), outward.flatten(1), torch.tanh(around / AROUND), whole, (radius / 0.1).log(),
+            place / AROUND, joints,
+        ], dim=1)  # fmt: skip
+
+
+class Block(nn.Module):
+    """Residual block whose normalised input is scaled and shifted by the condition (Perez et al. 2018, FiLM)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width, elementwise_affine=False)
+        self.inner, self.outer = nn.Linear(width, 2 * width), nn.Linear(2 * width, width)
+        self.film = nn.Linear(CONDITION, 2 * width)
+        for layer in (self.outer, self.film):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
+        """(B, width) to (B, width)."""
+        gain, offset = self.film(condition).chunk(2, dim=1)
+        return x + self.outer(nn.functional.gelu(self.inner(self.norm(x) * (1 + gain) + offset)))
+
+
+class LocalDenoiser(nn.Module):
+    """Predict in the frame of the hand that a grasp is guessed to be, from what that hand sees.
+
+    Nothing depends on how object and hand are turned together: the prediction turns with them (it is equivariant under
+    rotation), so a grasp learned on one side of an object is known on all. That asks for a code of joints, two
+    directions and a translation that are scaled alike along every axis.
+    """
+
+    def __init__(self, spec: NetworkSpec, code: CodeSpec, condition: int) -> None:
+        super().__init__()
+        self.joint_size = code.joint_size
+        self.look = Look()
+        self.step = Sinusoids(FREQUENCIES, 1.0)
+        self.condition = nn.Sequential(
+            nn.Linear(FREQUENCIES + condition, CONDITION), nn.GELU(), nn.Linear(CONDITION, CONDITION)
+        )
+        self.inner = nn.Linear(self.look.size + code.size, spec.width)
+        self.blocks = nn.ModuleList(Block(spec.width) for _ in range(spec.blocks))
+        self.norm = nn.LayerNorm(spec.width)
+        self.outer = nn.Linear(spec.width, code.size)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+
+    def pack(self, shapes: Sequence[Shape], device: str = "cpu") -> PackedFields:
+        """Bring objects (M) to a device."""
+        grids = [s.values for s in shapes if isinstance(s.values, Grid)]
+        radius = torch.tensor([s.radius for s in shapes], dtype=torch.float32, device=device)
+        return PackedFields(Field(grids, device), radius)
+
+    def encode(self, packed: PackedFields, objects: Tensor) -> Scene:
+        """Choose some objects (K,) of those packed."""
+        return Scene(packed, objects)
+
+    def forward(
+        self, noised: Tensor, step: Tensor, condition: Tensor, scene: Scene, owner: Tensor, guess: Grasps
+    ) -> Tensor:
+        """Predict (B, D) from noised (B, D), step (B,), condition (B, C), objects named by `owner` (B,), a guess."""
+        seen = self.look(guess, scene.packed, scene.objects[owner])
+        told = self.condition(torch.cat([self.step(step.float()), condition], dim=1))
+        x = self.inner(torch.cat([seen, self._turned(noised, guess.rotation)], dim=1))
+        for block in self.blocks:
+            x = block(x, told)
+        return self._turned(self.outer(self.norm(x)), guess.rotation.mT)
+
+    def _turned(self, code: Tensor, rotation: Tensor) -> Tensor:
+        """Codes (B, D) with their directions and translation as rows times `rotation` (B, 3, 3)."""
+        joints, vectors = code[:, : self.joint_size], code[:, self.joint_size :]
+        return torch.cat([joints, (vectors.unflatten(1, (-1, 3)) @ rotation).flatten(1)], dim=1)
