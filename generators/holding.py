@@ -1,8 +1,10 @@
 """How well a closed hand could hold an object: a cheap, deterministic score that simulates nothing."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
@@ -41,7 +43,7 @@ def hold_scores(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Arra
 
     - `unbalanced`: the squeeze pushes along their normals, as evenly balanced as it can; what wrench is left, over the
       sum of the pushes, moves the object.
-    - `balanced_share`: how much of a unit force or torque, over 12 directions, pushes within friction can balance.
+    - the balanced share: how much of a unit force or torque, over 12 directions, pushes within friction can balance.
 
     On 726 candidates of 16 DexGraspNet validation objects, none of them ranked before, the areas under their curves
     for `lift` were 0.94 and 0.89. Among the best by the first alone were hooks of two contacts that turned: with the
@@ -52,17 +54,35 @@ def hold_scores(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Arra
     """
     if not len(grasps):
         return np.zeros(0)
+    found = hold_terms(model, kind, grasps)
+    return 1 - found.imbalance.mean(axis=1) - found.unbalanced - OTHER_TYPE * ~found.of_type
+
+
+class HoldTerms(NamedTuple):
+    """What `hold_scores` is made of, of N grasps."""
+
+    contacts: list[list[Contact]]  # N
+    unbalanced: Array  # (N,)
+    imbalance: Array  # (N, 12) of each of `LOADS`, 0 (balanced) to 1
+    of_type: NDArray[np.bool_]  # (N,) whether it would be judged to be of the type asked for
+
+
+def hold_terms(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> HoldTerms:
+    """Find the contacts of grasps, and what they can hold."""
     contacts = [
         find_contacts(model, rotation, translation, joints)
         for rotation, translation, joints in zip(grasps.rotation, grasps.translation, grasps.joints, strict=True)
     ]
     center = model.center_of_mass
-    left = np.array([unbalanced(c, center) for c in contacts])
-    other = np.array([
-        expected_type(c, rotation, joints) != kind.name
-        for c, rotation, joints in zip(contacts, grasps.rotation, grasps.joints, strict=True)
-    ])  # fmt: skip
-    return balanced_share(contacts, center) - left - OTHER_TYPE * other
+    return HoldTerms(
+        contacts,
+        np.array([unbalanced(c, center) for c in contacts]),
+        load_imbalance(contacts, center),
+        np.array([
+            expected_type(c, rotation, joints) == kind.name
+            for c, rotation, joints in zip(contacts, grasps.rotation, grasps.joints, strict=True)
+        ], dtype=bool),
+    )  # fmt: skip
 
 
 def unbalanced(contacts: Sequence[Contact], center: Array) -> float:
@@ -78,16 +98,16 @@ def unbalanced(contacts: Sequence[Contact], center: Array) -> float:
     return min(UNBALANCED, float(np.linalg.norm(np.concatenate([pushes.sum(axis=0), torque]))))
 
 
-def balanced_share(contacts: Sequence[Sequence[Contact]], center: Array) -> Array:
-    """Mean share (N,) of a unit force or torque, over 12 directions, that N hands' contacts can balance, 0 to 1."""
+def load_imbalance(contacts: Sequence[Sequence[Contact]], center: Array) -> Array:
+    """How much (N, 12) of a unit force or torque, over 12 directions, N hands' contacts can't balance, 0 to 1."""
     width = max((len(c) for c in contacts), default=0)
     if not width:
-        return np.zeros(len(contacts))
+        return np.ones((len(contacts), len(LOADS)))
     point, push = np.zeros((2, len(contacts), width, 3))
     for i, own in enumerate(contacts):
         for k, contact in enumerate(own):
             point[i, k], push[i, k] = contact.point, contact.push
-    return 1 - imbalance(_wrenches(point, push, center), LOADS, PUSH).mean(axis=1)
+    return imbalance(_wrenches(point, push, center), LOADS, PUSH)
 
 
 def imbalance(matrix: Array, load: Array, most: float) -> Array:

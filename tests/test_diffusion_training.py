@@ -14,7 +14,7 @@ from simeval.generator import GraspRequest
 from simeval.generators.diffusion.config import PRESETS, Preset, changed, preset
 from simeval.generators.diffusion.generator import Diffusion
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
-from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, refuse_held_out, train
+from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, train
 from simeval.generators.holding import hold_scores
 from simeval.hand import load_hand
 from simeval.objects import ObjectLibrary, load_embedded
@@ -147,13 +147,13 @@ def test_held_out_objects_are_refused(tmp_path: Path):
     library = ObjectLibrary()
     if library.data is None:
         pytest.skip("needs SIMEVAL_DATA")
-    for split in ("val", "test"):
+    for split in ("val", "test", "released"):
         code = library.dexgraspnet.codes(split)[0]
         file = tmp_path / f"{split}.parquet"
         write_bank(file, [code], [0.1], ["tip"], np.zeros((1, 28)))
         with pytest.raises(DataError, match="no model may be trained"):
             load_examples(load_bank(file), QUICK, library.data)
-    refuse_held_out(library, list(library.dexgraspnet.codes("train")[:5]))
+    library.refuse_held_out(library.dexgraspnet.codes("train")[:5])
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "missing", "nan", "config"])

@@ -119,15 +119,17 @@ PRESETS: dict[str, Preset] = {
     "paper-pca": _paper(CodeSpec("pca", "euler", "metric", 15)),
 }
 """Presets by name."""
+DEFAULT_PRESET = "local"
 
 
 def preset(name: str) -> Preset:
-    """Return a preset by its name, or from the path of a .json file.
+    """Return a preset by its name, or from the path of a .json file; "" is `DEFAULT_PRESET`.
 
     Raises:
         SettingError: there is no such preset.
         DataError: the file can't be read.
     """
+    name = name or DEFAULT_PRESET
     if not name.endswith(".json"):
         if name not in PRESETS:
             raise unknown_name("preset", name, PRESETS, "A path to a .json file works too.")

@@ -10,12 +10,12 @@ from simeval.errors import DataError
 
 
 def train(
-    name: Annotated[str, typer.Argument(help="What to train: diffusion.")],
+    name: Annotated[str, typer.Argument(help="What to train: diffusion, predictor.")],
     dataset: Annotated[
         str, typer.Option("--dataset", help="A .parquet file of grasps, or a bank's name.", metavar="SET")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder for weights, configuration and curve.", metavar="DIR")],
-    preset: Annotated[str, typer.Option(help="A preset's name or .json file.", metavar="PRESET")] = "paper",
+    preset: Annotated[str, typer.Option(help="A preset's name or .json file.", metavar="PRESET")] = "",
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change a setting of the preset; repeatable.", metavar="train.steps=1000"),

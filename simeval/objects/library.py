@@ -2,6 +2,7 @@
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from simeval.objects.model import ObjectModel
 DEXGRASPNET_PREFIXES = ("core-", "sem-", "ddg-", "mujoco-")
 SOURCES = ("embedded", "dexgraspnet")
 DATA_VARIABLE = "SIMEVAL_DATA"
+HELD_OUT = ("val", "test", "released")
+"""Splits of DexGraspNet's objects that nothing may be trained on."""
 
 
 class ObjectLibrary:
@@ -69,6 +72,20 @@ class ObjectLibrary:
                 self._models.popitem(last=False)
         self._models.move_to_end(key)
         return self._models[key]
+
+    def refuse_held_out(self, codes: Iterable[str]) -> None:
+        """Check what is to be trained on.
+
+        Raises:
+            DataError: some objects are of a held-out split.
+        """
+        own = {code for code in codes if not code.startswith(PREFIX)}
+        held_out = sorted(code for code in own if self.dexgraspnet.split(code) in HELD_OUT)
+        if held_out:
+            raise DataError(
+                f"{len(held_out)} objects are of the {', '.join(HELD_OUT)} splits, {held_out[0]} for one: no model may "
+                "be trained on them. Build a set of dexgraspnet/train."
+            )
 
     def summary(self) -> list[dict[str, Any]]:
         """One row per source: `source`, `path`, `objects`, `splits`, `grasps`, `tabletop_grasps`, `problem`.

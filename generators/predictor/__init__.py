@@ -1,0 +1,1 @@
+"""A learned predictor of whether a grasp holds."""
