@@ -46,9 +46,7 @@ def train_on(
         DataError: a val or test object is among them, or nothing to tell apart.
     """
     if set(changes) != {"failed"} or preset_name:
-        raise SettingError(
-            "the predictor has no presets and one setting: --set failed=FILE, a build's second file"
-        )
+        raise SettingError("the predictor has no presets and one setting: --set failed=FILE, a build's second file")
     report = progress or (lambda what, done, total: None)
     failed = load_bank(changes["failed"], data)
     library = ObjectLibrary(data)
