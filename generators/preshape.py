@@ -9,15 +9,15 @@ from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.approach import SETTLE, approaches
 from simeval.generators.closing import close_fingers, slide
-from simeval.generators.holding import hold_scores, robust_scores
+from simeval.generators.holding import hold_scores
+from simeval.generators.ranking import Depth, best, ranker
 from simeval.grasp import Array, GraspBatch
 from simeval.metrics.distance import object_distance
-from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType, grasp_type
 
-MOST_PENETRATION = 1.0  # mm, of a returned grasp with the object
-MOST_SELF_PENETRATION = 2.0  # mm
+DEEPEST = Depth(object=1.0, own=2.0)
+"""Of a returned grasp."""
 PROMISING = 4  # times the count, candidates that get a robust score
 ROUNDS = 3  # of drawing candidates, until `count` of them are sound
 SEED = 0x5E5A
@@ -55,7 +55,8 @@ class Preshape:
         for _ in range(ROUNDS):
             missing = count - sum(len(b) for b in batches)
             grasps, score = candidates(model, kind, missing * self.tries, rng)
-            batches.append(best_sound(model, kind, grasps.with_(score=score), missing))
+            scored = grasps.with_(score=score)
+            batches.append(best(model, kind, scored, ranker("robust"), missing, PROMISING * missing, DEEPEST))
             if len(batches[-1]) == missing:
                 break
         return GraspBatch.concatenate(batches)
@@ -64,9 +65,9 @@ class Preshape:
 def best_by_type(
     request: GraspRequest,
     rng: np.random.Generator,
-    best: Callable[[ObjectModel, GraspType, int, np.random.Generator], GraspBatch],
+    find: Callable[[ObjectModel, GraspType, int, np.random.Generator], GraspBatch],
 ) -> GraspBatch:
-    """Ask `best` (object, type, count, rng) for the requested type, or for types drawn; return all, the best first.
+    """Ask `find` (object, type, count, rng) for the requested type, or for types drawn; return all, the best first.
 
     Raises:
         SettingError: there is no such type.
@@ -76,34 +77,12 @@ def best_by_type(
     else:
         drawn = rng.choice(list(GRASP_TYPES), size=request.count)
         kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
-    found = [best(request.object, grasp_type(name), count, rng) for name, count in kinds.items() if count]
+    found = [find(request.object, grasp_type(name), count, rng) for name, count in kinds.items() if count]
     if not found:
         return GraspBatch.empty()
     grasps = GraspBatch.concatenate(found)
     assert grasps.score is not None
     return grasps[np.argsort(-grasps.score, kind="stable")]
-
-
-def best_sound(
-    model: ObjectModel, kind: GraspType, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION
-) -> GraspBatch:
-    """Return the best `count` of some scored grasps: the best sound ones, by their robust score."""
-    found = sound(model, grasps, PROMISING * count, deepest)
-    score = robust_scores(model, kind, found)
-    return found.with_(score=score)[np.argsort(-score, kind="stable")[:count]]
-
-
-def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: float = MOST_PENETRATION) -> GraspBatch:
-    """Return the `count` best-scored grasps at most `deepest` [mm] in the object, and not deep in the hand itself."""
-    assert grasps.score is not None
-    kept: list[int] = []
-    for i in np.argsort(-grasps.score, kind="stable").tolist():
-        if len(kept) == count or grasps.score[i] == -np.inf:
-            break
-        depth = measure(model, grasps.rotation[i], grasps.translation[i], grasps.joints[i])
-        if depth.object_mm <= deepest and depth.self_mm <= MOST_SELF_PENETRATION:
-            kept.append(i)
-    return grasps[np.array(kept, dtype=int)]
 
 
 def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> _Candidates:
@@ -116,7 +95,7 @@ def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.G
     goal = at.start + (kind.posture - kind.preshape)
     closed = close_fingers(distance, at.rotation, translation, at.start, goal, CLOSING_REACH)
     grasps = GraspBatch(at.rotation, translation, closed.joints)
-    shallow = np.flatnonzero(closed.clearance.min(axis=1) >= -1e-3 * MOST_PENETRATION)
+    shallow = np.flatnonzero(closed.clearance.min(axis=1) >= -1e-3 * DEEPEST.object)
     score = np.full(len(grasps), -np.inf)
     score[shallow] = hold_scores(model, kind, grasps[shallow])
     return _Candidates(grasps, score)

@@ -232,6 +232,6 @@ def test_the_generator(trained: Path):
     for setting in ({"steps": -1}, {"best_of": 0}):
         with pytest.raises(SettingError, match="at least"):
             Diffusion(str(trained), **setting)
-    with pytest.raises(DataError):
+    with pytest.raises(SettingError, match="simeval train"):
         Diffusion("nowhere")
     assert len(plain.fingerprint) == 16

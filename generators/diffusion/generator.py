@@ -1,16 +1,18 @@
 """The diffusion generators: weights in, grasps out."""
 
 from functools import lru_cache
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from simeval.errors import GraspError, SettingError
+from simeval.errors import GraspError, SettingError, unknown_name
 from simeval.generator import GraspRequest
+from simeval.generators.diffusion.config import DEFAULT_PRESET
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
 from simeval.generators.energy.generator import one_thread
-from simeval.generators.holding import hold_scores
+from simeval.generators.ranking import ranker
 from simeval.generators.retrieval import fit_all
 from simeval.grasp import GraspBatch
 from simeval.objects.model import ObjectModel
@@ -18,28 +20,49 @@ from simeval.records import digest_arrays
 from simeval.taxonomy import GRASP_TYPES
 
 
+def shipped() -> list[str]:
+    """Presets whose weights come with simeval."""
+    folder = Path(str(files("simeval.generators.diffusion").joinpath("weights")))
+    return sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+
+
+def weights_folder(name: str) -> Path:
+    """Return the folder of a model that comes with simeval, or of the user's own.
+
+    Raises:
+        SettingError: there is neither.
+    """
+    if name in shipped():
+        return Path(str(files("simeval.generators.diffusion").joinpath("weights", name)))
+    if not Path(name).is_dir():
+        raise unknown_name("weights", name, shipped(), "A folder that `simeval train diffusion` wrote works too.")
+    return Path(name)
+
+
 class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
-    Settings: `weights`, a folder that `simeval train` wrote; `steps` of the sampler (0: as many as in training);
-    `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that the grasp is to hold; `contact`,
-    bring the hand up to the object and close its fingers until they touch, as retrieval does; `best_of`, samples of
-    which each returned grasp is the best by `holding.hold_scores`.
+    Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote; `steps` of the
+    sampler (0: as many as in training); `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that
+    the grasp is to hold; `contact`, bring the hand up to the object and close its fingers until they touch, as
+    retrieval does; `best_of`, samples of which each returned grasp is the best by `rank` (`predictor`, `robust` or
+    `score`).
     """
 
     def __init__(
-        self, weights: str, steps: int = 0, ancestral: bool = True, guidance: float = 0.0, contact: bool = False,
-        best_of: int = 1,
+        self, weights: str = DEFAULT_PRESET, steps: int = 0, ancestral: bool = True, guidance: float = 0.0,
+        contact: bool = False, best_of: int = 1, rank: str = "predictor",
     ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
             if value < least:
                 raise SettingError(f"{name} must be at least {least}, found {value}")
-        self.folder = Path(weights)
+        self.folder = weights_folder(weights)
         self.model = _load(self.folder)
         self.steps, self.ancestral, self.guidance = steps, ancestral, guidance
         self.contact, self.best_of = contact, best_of
+        self.rank = ranker(rank if best_of > 1 else "score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
-        self.fingerprint = digest_arrays(*content)
+        self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return `count` grasps; of the type asked for, else of types drawn by seed.
@@ -71,7 +94,7 @@ class Diffusion:
             grasps = fit_all(model, grasps)
         if self.best_of == 1:
             return grasps
-        score = hold_scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
+        score = self.rank.scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
         best = score.argmax(axis=1) + self.best_of * np.arange(count)
         return grasps[best].with_(score=score.max(axis=1))
 

@@ -13,19 +13,22 @@ from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts,
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.field import Field, make_grid
 from simeval.generators.holding import hold_scores
-from simeval.generators.preshape import best_by_type, best_sound, candidates
+from simeval.generators.preshape import best_by_type, candidates
+from simeval.generators.ranking import Depth, best, ranker
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import GRASP_TYPES, GraspType
 
-MOST_PENETRATION = 0.8  # mm, of a returned grasp with the object
+DEEPEST = Depth(object=0.8, own=2.0)
+"""Of a returned grasp."""
 ENERGY_WEIGHT = 0.1
 """What a unit of energy takes from a grasp's score, whose other part is `holding.hold_scores`."""
 DESCENT_SHARE = 8
 """One of so many tries, the best by their first score, are led downhill; the others were cheap to find."""
 FEWEST = 6  # descents a request
+PROMISING = 8  # times the count, candidates that are ranked
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
@@ -33,14 +36,15 @@ class Energy:
     """Start from closed preshapes, lead the best downhill on the energy, return the best by energy and score.
 
     The energy (`simeval.generators.energy.energy`) knows the exact shape and has learned nothing. Each returned grasp
-    is the best of about `tries`.
+    is the best of about `tries`, by `rank`: the learned `predictor`, or the `score` or `robust` score of `holding`.
     """
 
-    def __init__(self, tries: int = 64, steps: int = 150, device: str = "cpu") -> None:
+    def __init__(self, tries: int = 64, steps: int = 150, rank: str = "predictor", device: str = "cpu") -> None:
         if tries < 1 or steps < 0:
             raise SettingError(f"tries must be at least 1 and steps at least 0, found {tries} and {steps}")
         check_device(device)
-        self.tries, self.device = tries, device
+        self.tries, self.device, self.rank = tries, device, ranker(rank)
+        self.fingerprint = self.rank.fingerprint
         self.schedule = Schedule(steps=steps)
 
     def generate(self, request: GraspRequest) -> GraspBatch:
@@ -62,7 +66,7 @@ class Energy:
         for schedule in (replace(self.schedule, steps=0), self.schedule):  # as they were, and downhill
             grasps, energy = descend(model, start[first], kinds, schedule, seed, self.device)
             pool.append(grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy))
-        return best_sound(model, kind, GraspBatch.concatenate(pool), count, MOST_PENETRATION)
+        return best(model, kind, GraspBatch.concatenate(pool), self.rank, count, PROMISING * count, DEEPEST)
 
 
 class Refine:

@@ -1,5 +1,6 @@
 """The predictor: a few small networks over the features, their mean log-odds, and its file."""
 
+import hashlib
 import json
 from functools import lru_cache
 from importlib.resources import files
@@ -28,6 +29,7 @@ class Predictor(NamedTuple):
     networks: list[nn.Sequential]
     mean: Tensor  # (COUNT,)
     spread: Tensor  # (COUNT,)
+    fingerprint: str = ""  # of its file
 
     def standardise(self, found: Array) -> Tensor:
         """(N, COUNT) features to what the networks take."""
@@ -75,6 +77,7 @@ def load_predictor(path: Path | None = None) -> Predictor:
     try:
         with safe_open(path, "pt") as file:
             versions = json.loads((file.metadata() or {}).get("versions", "{}"))
+            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
             values = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise DataError(f"{path}: no such file; `simeval train predictor` makes one") from None
@@ -88,7 +91,7 @@ def load_predictor(path: Path | None = None) -> Predictor:
             prefix = f"{k}."
             own = {name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)}
             network.load_state_dict(own)
-        found = Predictor([network.eval() for network in networks], values["mean"], values["spread"])
+        found = Predictor([network.eval() for network in networks], values["mean"], values["spread"], digest)
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{path} doesn't fit: {' '.join(str(error).split())[:200]}") from None
     if not all(bool(torch.isfinite(v).all()) for v in values.values()):

@@ -1,0 +1,73 @@
+"""How generators choose among their own candidates: without simulating anything."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from simeval.errors import unknown_name
+from simeval.generators.holding import hold_scores, robust_scores
+from simeval.grasp import Array, GraspBatch
+from simeval.metrics.penetration import measure
+from simeval.objects.model import ObjectModel
+from simeval.taxonomy import GraspType
+
+
+class Ranker(NamedTuple):
+    """A way to rank."""
+
+    scores: Callable[[ObjectModel, GraspType, GraspBatch], Array]
+    """Scores (N,) of grasps of an object that are to be of a type; the more the better."""
+    fingerprint: str = ""
+    """Names the weights, where there are any."""
+
+
+RANKINGS = ("predictor", "robust", "score")
+
+
+def ranker(name: str) -> Ranker:
+    """Return a ranker: `score` is `holding.hold_scores`, `robust` its mean over wrists 3 mm apart, `predictor` learned.
+
+    Raises:
+        SettingError: there is none of this name.
+        DataError: the predictor's weights can't be read.
+    """
+    if name == "score":
+        return Ranker(hold_scores)
+    if name == "robust":
+        return Ranker(robust_scores)
+    if name != "predictor":
+        raise unknown_name("ranking", name, RANKINGS)
+    from simeval.generators.predictor.model import load_predictor
+
+    predictor = load_predictor()
+    return Ranker(predictor.scores, predictor.fingerprint)
+
+
+class Depth(NamedTuple):
+    """How deep a grasp may be [mm]."""
+
+    object: float  # in the object
+    own: float  # in the hand itself
+
+
+def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: Depth) -> GraspBatch:
+    """Return the `count` best-scored grasps that aren't too deep."""
+    assert grasps.score is not None
+    kept: list[int] = []
+    for i in np.argsort(-grasps.score, kind="stable").tolist():
+        if len(kept) == count or grasps.score[i] == -np.inf:
+            break
+        depth = measure(model, grasps.rotation[i], grasps.translation[i], grasps.joints[i])
+        if depth.object_mm <= deepest.object and depth.self_mm <= deepest.own:
+            kept.append(i)
+    return grasps[np.array(kept, dtype=int)]
+
+
+def best(
+    model: ObjectModel, kind: GraspType, grasps: GraspBatch, rank: Ranker, count: int, promising: int, deepest: Depth
+) -> GraspBatch:
+    """Return the best `count` of some scored grasps: of the `promising` best sound ones, those that rank highest."""
+    found = sound(model, grasps, promising, deepest)
+    score = rank.scores(model, kind, found)
+    return found.with_(score=score)[np.argsort(-score, kind="stable")[:count]]
