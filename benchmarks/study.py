@@ -2,11 +2,13 @@
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simeval.grasp import GraspBatch
+from simeval.noise import PoseNoise
+from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
 from simeval.replay import stored_grasp
 from simeval.run import RunSpec, execute_run
@@ -26,7 +28,10 @@ def study_parser(description: str | None, name: str = "") -> argparse.ArgumentPa
     return parser
 
 
-def run_suite(generator: str, suite: str, options: argparse.Namespace, refine: str = "", protocol: str = "") -> Run:
+def run_suite(
+    generator: str, suite: str, options: argparse.Namespace, refine: str = "", protocol: str = "",
+    settings: Mapping[str, str] | None = None, physics: Physics | None = None, noise: str = "",
+) -> Run:  # fmt: skip
     """Run a generator over a suite, or read what is stored of it below runs/, as `simeval run` does.
 
     Args:
@@ -35,8 +40,14 @@ def run_suite(generator: str, suite: str, options: argparse.Namespace, refine: s
         options: those of `study_parser`.
         refine: a refiner, or none.
         protocol: whose trials are wanted; all by default.
+        settings: the generator's.
+        physics: other than the default.
+        noise: of the wrist's pose, as `PoseNoise.parse` reads it.
     """
-    spec = RunSpec(generator, load_suite(suite), data=options.data, workers=options.workers, refine=refine)
+    spec = RunSpec(
+        generator, load_suite(suite), settings or {}, options.data, physics or Physics(), workers=options.workers,
+        refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
+    )  # fmt: skip
     found = read_run(execute_run(spec))
     return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
 

@@ -10,8 +10,9 @@ from simeval.errors import GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
-from simeval.generators.energy.generator import Energy, Refine, descend, one_thread
+from simeval.generators.energy.generator import Energy, Refine, descend, nearby, one_thread
 from simeval.generators.field import Field, make_grid
+from simeval.generators.holding import robust_scores
 from simeval.generators.preshape import candidates
 from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
@@ -164,7 +165,7 @@ def test_refining_lowers_the_energy_and_keeps_what_it_cannot_use(ball):
     translation = start.translation + 0.004
     translation[3] = np.nan
     shifted = start.with_(translation=translation, score=np.arange(4.0))
-    refined = Refine(steps=40).refine(ball, shifted, "tip", 0)
+    refined = Refine(steps=40, copies=1).refine(ball, shifted, "tip", 0)
     assert len(refined) == 4
     np.testing.assert_array_equal(refined.score, np.arange(4.0))
     assert np.isnan(refined.translation[3]).all()
@@ -173,12 +174,29 @@ def test_refining_lowers_the_energy_and_keeps_what_it_cannot_use(ball):
         descend(ball, grasps[np.arange(3)], kinds, Schedule(steps=0), 0)[1] for grasps in (shifted, refined)
     )
     assert (after < before).all()
-    again = Refine(steps=40).refine(ball, shifted, "tip", 0)
+    again = Refine(steps=40, copies=1).refine(ball, shifted, "tip", 0)
     np.testing.assert_array_equal(again.joints, refined.joints)
-    untyped = Refine(steps=2).refine(ball, start, None, 0)
+    untyped = Refine(steps=2, copies=1).refine(ball, start, None, 0)
     assert np.isfinite(untyped.joints).all()
     empty = Refine().refine(ball, start[np.arange(0)], "tip", 0)
     assert len(empty) == 0
+
+
+def test_refining_looks_nearby_and_takes_the_best(ball):
+    start = candidates(ball, GRASP_TYPES["tip"], 12, np.random.default_rng(0)).grasps[np.arange(3)]
+    shifted = start.with_(translation=start.translation + 0.004)
+    copied = nearby(shifted, 5, 3)
+    np.testing.assert_array_equal(copied.translation[::5], shifted.translation)
+    np.testing.assert_array_equal(nearby(shifted[[0]], 5, 3).rotation, copied.rotation[:5])
+    assert np.linalg.norm(copied.translation[1] - copied.translation[0]) > 1e-4
+    plain, chosen = (Refine(20, copies, "robust").refine(ball, shifted, "tip", 0) for copies in (1, 5))
+    kind = GRASP_TYPES["tip"]
+    assert (robust_scores(ball, kind, chosen) >= robust_scores(ball, kind, plain) - 1e-9).all()
+    assert robust_scores(ball, kind, chosen).mean() > robust_scores(ball, kind, plain).mean() + 0.01
+    again = Refine(20, 5, "robust").refine(ball, shifted, "tip", 0)
+    np.testing.assert_array_equal(again.joints, chosen.joints)
+    with pytest.raises(SettingError, match="ranking"):
+        Refine(rank="luck")
 
 
 def test_bad_settings_of_energy():

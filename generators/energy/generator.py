@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
@@ -15,6 +16,7 @@ from simeval.generators.field import Field, make_grid
 from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, candidates
 from simeval.generators.ranking import Depth, best, ranker
+from simeval.generators.retrieval import fit_all
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
@@ -29,6 +31,7 @@ DESCENT_SHARE = 8
 """One of so many tries, the best by their first score, are led downhill; the others were cheap to find."""
 FEWEST = 6  # descents a request
 PROMISING = 8  # times the count, candidates that are ranked
+NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
@@ -70,13 +73,20 @@ class Energy:
 
 
 class Refine:
-    """Lead any grasps a few steps downhill on the energy, each towards its own type."""
+    """Lead any grasps a few steps downhill on the energy, each towards its own type, from where they are and nearby.
 
-    def __init__(self, steps: int = 100, device: str = "cpu") -> None:
-        if steps < 1:
-            raise SettingError(f"steps must be at least 1, found {steps}")
+    Of each grasp there are `copies`: itself, and others moved by `NEARBY` and `TURNED`. All are led downhill, and are
+    brought to touch as retrieval's are; the best by `rank` takes its place. Without copies (1, `rank` unused) it is
+    the grasp itself that goes downhill.
+    """
+
+    def __init__(self, steps: int = 100, copies: int = 8, rank: str = "predictor", device: str = "cpu") -> None:
+        if steps < 1 or copies < 1:
+            raise SettingError(f"steps and copies must be at least 1, found {steps} and {copies}")
         check_device(device)
-        self.device = device
+        self.copies, self.device = copies, device
+        self.rank = ranker(rank if copies > 1 else "score")
+        self.fingerprint = self.rank.fingerprint
         self.schedule = Schedule(steps=steps, temperature=0.0, switch=0.0)
 
     def refine(self, model: ObjectModel, grasps: GraspBatch, grasp_type: str | None, seed: int) -> GraspBatch:
@@ -91,10 +101,36 @@ class Refine:
             return grasps
         own = grasps[chosen]
         kinds = [grasp_type] * len(own) if grasp_type else commanded_types(own.joints).tolist()
-        better, _ = descend(model, own, kinds, self.schedule, seed, self.device)
+        better = self._better(model, own, kinds, seed)
         rotation, translation, joints = grasps.rotation.copy(), grasps.translation.copy(), grasps.joints.copy()
         rotation[chosen], translation[chosen], joints[chosen] = better.rotation, better.translation, better.joints
         return GraspBatch(rotation, translation, joints, score=grasps.score)
+
+    def _better(self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int) -> GraspBatch:
+        copied = nearby(grasps, self.copies, seed)
+        owner = np.repeat(np.arange(len(grasps)), self.copies)
+        downhill, _ = descend(model, copied, [kinds[i] for i in owner], self.schedule, seed, self.device)
+        if self.copies == 1:
+            return downhill
+        pool = GraspBatch.concatenate([fit_all(model, downhill), fit_all(model, copied), downhill])
+        owner = np.tile(owner, 3)
+        chosen = []
+        for i, name in enumerate(kinds):
+            rows = np.flatnonzero(owner == i)
+            found = pool[rows].with_(score=np.zeros(len(rows)))
+            held = best(model, GRASP_TYPES[name], found, self.rank, 1, len(rows), DEEPEST)
+            chosen.append(held if len(held) else downhill[[i * self.copies]])
+        return GraspBatch.concatenate([g.with_(score=None) for g in chosen])
+
+
+def nearby(grasps: GraspBatch, copies: int, seed: int) -> GraspBatch:
+    """Repeat each grasp (N) `copies` times: the first as it is, the others moved by `NEARBY` and `TURNED`."""
+    again = grasps[np.repeat(np.arange(len(grasps)), copies)]
+    draws = [np.random.default_rng([0x4EA4, seed, i]).standard_normal((copies, 6)) for i in range(len(grasps))]
+    draw = np.concatenate(draws)
+    draw[::copies] = 0
+    turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
+    return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)
 
 
 def check_device(device: str) -> None:

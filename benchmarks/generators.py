@@ -1,0 +1,263 @@
+"""Every generator on held-out objects: `python -m simeval.benchmarks.generators --data DIR`.
+
+Runs ceilings, floors, the source system's models, retrieval and our own over one suite, as they are and under harder
+conditions, and writes `generators.md` and `.json`. Every run is kept, below runs/, so that a cut costs little.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.metrics.diversity import diversity
+from simeval.objects import ObjectLibrary
+from simeval.physics.settings import Physics
+from simeval.records import TrialRecord
+from simeval.report.summary import MetricRow
+from simeval.stats import Estimate, clustered_bootstrap, paired_difference, rate
+from simeval.taxonomy import GRASP_TYPES
+
+COMMAND = "python -m simeval.benchmarks.generators --data DIR"
+SUITE = "dexgraspnet-test"
+POWER = ("cylindrical", "spherical", "planar", "tip")
+REFINE = "energy"
+BASE = "retrieval"
+"""What the others are compared with."""
+SHOWN = ("lift_success", "six_direction_success", "penetration_mm_mean", "type_fidelity_achieved")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A row of the table."""
+
+    name: str
+    generator: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    refine: str = ""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A way to run the suite."""
+
+    name: str
+    suite: str = SUITE
+    physics: Physics = field(default_factory=Physics)
+    noise: str = ""
+
+
+ENTRIES = (
+    Entry("replay (ceiling)", "replay"),
+    Entry("energy, best of 64 (ceiling)", "energy"),
+    Entry("open-hand (floor)", "open-hand"),
+    Entry("random (floor)", "random"),
+    Entry("scoop (floor)", "scoop"),
+    Entry(BASE, "retrieval"),
+    Entry("diffusion, paper", "diffusion", {"weights": "paper", "contact": "false"}),
+    Entry("diffusion-rt, paper", "diffusion", {"weights": "paper-rt", "contact": "false"}),
+    Entry("diffusion-pca, paper", "diffusion", {"weights": "paper-pca", "contact": "false"}),
+    Entry("diffusion", "diffusion"),
+    Entry("diffusion-rt", "diffusion-rt"),
+    Entry("diffusion-pca", "diffusion-pca"),
+    Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}),
+    Entry("diffusion, best of 8", "diffusion", {"best_of": "8"}),
+    Entry(f"{BASE}, refined", "retrieval", refine=REFINE),
+    Entry("diffusion, refined", "diffusion", refine=REFINE),
+)
+CONDITIONS = (
+    Condition("friction 1.0, 500 kg/m³"),
+    Condition("friction 0.6", physics=Physics(friction=0.6)),
+    Condition("0.1 kg", physics=Physics(mass_kg=0.1)),
+    Condition("wrist off by 5 mm, 5°", noise="5mm,5deg"),
+    Condition("released objects", "released"),
+)
+
+
+class Group(NamedTuple):
+    """Some of the trials."""
+
+    name: str
+    holds: Callable[[TrialRecord], bool]
+
+
+def groups(library: ObjectLibrary) -> list[Group]:
+    """All, the four types that can carry most, each type, and objects of categories seen in training and not."""
+    seen = {code: library.dexgraspnet.row(code).seen_category for code in library.dexgraspnet.codes()}
+
+    def of_type(kinds: Sequence[str]) -> Callable[[TrialRecord], bool]:
+        return lambda record: record.grasp_type in kinds
+
+    def of_category(known: bool) -> Callable[[TrialRecord], bool]:
+        return lambda record: seen.get(record.object_code) is known
+
+    return [
+        Group("all", lambda record: True),
+        Group("+".join(POWER), of_type(POWER)),
+        *(Group(kind, of_type((kind,))) for kind in GRASP_TYPES),
+        Group("seen categories", of_category(known=True)),
+        Group("unseen categories", of_category(known=False)),
+    ]
+
+
+def measure(entry: Entry, condition: Condition, records: Sequence[TrialRecord], group: Group) -> Iterator[MetricRow]:
+    """Yield the numbers of a row, of one group of its trials."""
+    own = [r for r in records if group.holds(r)]
+    for protocol in dict.fromkeys(r.protocol for r in own):
+        trials = [r for r in own if r.protocol == protocol]
+        depths = [r for r in trials if np.isfinite(r.penetration_mm)]
+        typed = [r for r in trials if r.grasp_type]
+        found = {
+            f"{protocol.replace('-', '_')}_success": _rate(trials, lambda r: r.success),
+            "type_fidelity_achieved": _rate(typed, lambda r: r.achieved_type == r.grasp_type),
+            "penetration_mm_mean": clustered_bootstrap([r.penetration_mm for r in depths], _codes(depths)),
+            "cpu_s_per_grasp": clustered_bootstrap([r.cpu_s for r in trials], _codes(trials)),
+        }
+        if protocol == "lift":
+            found |= _diversity(trials)
+        for metric, value in found.items():
+            yield MetricRow(
+                entry.name, condition.name, protocol, group.name, metric, value.value, value.low, value.high, value.n
+            )
+
+
+def compare(
+    entry: Entry, condition: Condition, records: Sequence[TrialRecord], base: Sequence[TrialRecord], group: Group
+) -> Iterator[MetricRow]:
+    """Yield the paired differences of a row from the base, over the trials that both have."""
+    for protocol in dict.fromkeys(r.protocol for r in records):
+        a, b = (
+            {r.condition_id: r for r in trials if r.protocol == protocol and group.holds(r)}
+            for trials in (records, base)
+        )
+        common = sorted(a.keys() & b.keys())
+        if not common:
+            continue
+        found = paired_difference(
+            {key: float(a[key].success) for key in common}, {key: float(b[key].success) for key in common},
+            {key: a[key].object_code for key in common},
+        ).estimate  # fmt: skip
+        metric = f"{protocol.replace('-', '_')}_success_minus_{BASE}"
+        yield MetricRow(
+            entry.name, condition.name, protocol, group.name, metric, found.value, found.low, found.high, found.n
+        )
+
+
+def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) -> Estimate:
+    return rate([holds(r) for r in records], _codes(records))
+
+
+def _codes(records: Sequence[TrialRecord]) -> list[str]:
+    return [r.object_code for r in records]
+
+
+def _diversity(records: Sequence[TrialRecord]) -> dict[str, Estimate]:
+    """Mean over pairs of lifted grasps of one object, scale and type, then over objects."""
+    lifted: dict[tuple[str, float, str], list[TrialRecord]] = {}
+    for r in records:
+        if r.success:
+            lifted.setdefault((r.object_code, r.scale, r.grasp_type or ""), []).append(r)
+    found = {key: diversity(grasps_of(own)) for key, own in lifted.items() if len(own) > 1}
+    codes = [key[0] for key in found]
+    return {
+        "diversity_rotation_deg": clustered_bootstrap([d.rotation_deg for d in found.values()], codes),
+        "diversity_joints": clustered_bootstrap([d.joints for d in found.values()], codes),
+    }
+
+
+# The page
+
+
+def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
+    """Return the page as Markdown."""
+    index = {(r.generator, r.suite, r.group, r.metric): r for r in rows}
+    first = conditions[0]
+    lines = [
+        "# Generators\n",
+        f"Made by `{COMMAND}`. Real data: suite `{first.suite}`, DexGraspNet objects that nothing was trained on. "
+        "Rates in %, with 95 % intervals clustered by object; every trial counts, whatever became of it.\n",
+    ]
+    for condition in conditions:
+        lines += [f"## {condition.name}\n", _table(index, condition.name, "all")]
+        if condition is first:
+            for group in ("+".join(POWER), *GRASP_TYPES, "seen categories", "unseen categories"):
+                lines += [f"### {group}\n", _table(index, condition.name, group)]
+            lines += [f"### Compared with {BASE}\n", _differences(index, condition.name)]
+            lines += ["### Diversity of the lifted grasps, and cost\n", _rest(index, condition.name)]
+    return "\n".join(lines)
+
+
+def _table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str, group: str) -> str:
+    rows = []
+    for entry in ENTRIES:
+        own = [index.get((entry.name, condition, group, metric)) for metric in SHOWN]
+        if any(own):
+            rows.append([entry.name, *map(_text, own), max(r.n for r in own if r)])
+    return markdown_table(["", "lift", "six-direction", "penetration [mm]", "type achieved", "n"], rows)
+
+
+def _differences(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
+    rows = []
+    for entry in ENTRIES:
+        for group in ("all", "+".join(POWER)):
+            own = [
+                index.get((entry.name, condition, group, f"{metric}_minus_{BASE}")) for metric in SHOWN[:2]
+            ]  # fmt: skip
+            if any(own):
+                rows.append([entry.name, group, *map(_text, own), max(r.n for r in own if r)])
+    return markdown_table(["", "trials", "lift, points", "six-direction, points", "pairs"], rows)
+
+
+def _rest(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
+    metrics = ("diversity_rotation_deg", "diversity_joints", "cpu_s_per_grasp")
+    rows = [[e.name, *(_text(index.get((e.name, condition, "all", m))) for m in metrics)] for e in ENTRIES]
+    return markdown_table(["", "wrist rotation [deg]", "joints, RMS over ranges", "simulating [CPU-s a grasp]"], rows)
+
+
+def _text(row: MetricRow | None) -> str:
+    if row is None or not np.isfinite(row.value):
+        return "–"
+    factor, digits = (100, 1) if "success" in row.metric or "fidelity" in row.metric else (1, 2)
+    return f"{factor * row.value:.{digits}f} [{factor * row.low:.{digits}f}, {factor * row.high:.{digits}f}]"
+
+
+def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
+    """Run what is missing; return all numbers."""
+    conditions = [c for c in CONDITIONS if not options.conditions or c.name in options.conditions]
+    found = groups(ObjectLibrary(options.data))
+    rows: list[MetricRow] = []
+    for condition in conditions:
+        records = {}
+        for entry in ENTRIES:
+            run = run_suite(
+                entry.generator, condition.suite, options, entry.refine, "", entry.settings, condition.physics,
+                condition.noise,
+            )  # fmt: skip
+            records[entry.name] = run.records
+        for entry in ENTRIES:
+            for group in found:
+                rows += measure(entry, condition, records[entry.name], group)
+                if entry.name != BASE:
+                    rows += compare(entry, condition, records[entry.name], records[BASE], group)
+    return rows, conditions
+
+
+def main() -> None:
+    """Run what is missing, then write the page and its numbers."""
+    parser = study_parser(__doc__)
+    parser.add_argument("--conditions", action="append", help="only this one; repeatable")
+    options = parser.parse_args()
+    rows, conditions = study(options)
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
+    (out / "generators.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "generators.md").write_text(page(rows, conditions), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
