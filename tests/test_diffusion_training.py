@@ -221,7 +221,7 @@ def test_the_generator(trained: Path):
     grasps = plain.generate(request)
     np.testing.assert_array_equal(grasps.joints, plain.generate(request).joints)
     assert len(touching.generate(request)) == 3
-    best = Diffusion(str(trained), contact=True, best_of=8).generate(request)
+    best = Diffusion(str(trained), contact=True, best_of=8, rank="score").generate(request)
     worse = hold_scores(jar, GRASP_TYPES["tip"], touching.generate(request))
     assert best.score is not None
     assert best.score.min() >= worse.min()
