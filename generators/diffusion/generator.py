@@ -45,13 +45,13 @@ class Diffusion:
     Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote; `steps` of the
     sampler (0: as many as in training); `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that
     the grasp is to hold; `contact`, bring the hand up to the object and close its fingers until they touch, as
-    retrieval does; `best_of`, samples of which each returned grasp is the best by `rank` (`predictor`, `robust` or
-    `score`).
+    retrieval does; `best_of`, samples of which each returned grasp is the best by `rank` (`robust`, `score` or
+    `predictor`).
     """
 
     def __init__(
         self, weights: str = DEFAULT_PRESET, steps: int = 0, ancestral: bool = True, guidance: float = 0.0,
-        contact: bool = False, best_of: int = 1, rank: str = "predictor",
+        contact: bool = False, best_of: int = 1, rank: str = "robust",
     ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
             if value < least:

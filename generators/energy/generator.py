@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,7 +29,8 @@ ENERGY_WEIGHT = 0.1
 DESCENT_SHARE = 8
 """One of so many tries, the best by their first score, are led downhill; the others were cheap to find."""
 FEWEST = 6  # descents a request
-PROMISING = 8  # times the count, candidates that are ranked
+AS_THEY_ARE = 2
+"""Times as many of the tries, the best, are ranked as they are, beside those led downhill."""
 NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
@@ -39,10 +39,10 @@ class Energy:
     """Start from closed preshapes, lead the best downhill on the energy, return the best by energy and score.
 
     The energy (`simeval.generators.energy.energy`) knows the exact shape and has learned nothing. Each returned grasp
-    is the best of about `tries`, by `rank`: the learned `predictor`, or the `score` or `robust` score of `holding`.
+    is the best of about `tries`, by `rank`: the `robust` score, or another of `ranking`.
     """
 
-    def __init__(self, tries: int = 64, steps: int = 150, rank: str = "predictor", device: str = "cpu") -> None:
+    def __init__(self, tries: int = 64, steps: int = 150, rank: str = "robust", device: str = "cpu") -> None:
         if tries < 1 or steps < 0:
             raise SettingError(f"tries must be at least 1 and steps at least 0, found {tries} and {steps}")
         check_device(device)
@@ -60,16 +60,17 @@ class Energy:
 
     def _best(self, model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
         start, score = candidates(model, kind, count * self.tries, rng)
-        first = np.argsort(-score, kind="stable")[: max(FEWEST, count * self.tries // DESCENT_SHARE)]
-        first = first[np.isfinite(score[first])]
-        if not len(first):
+        order = np.argsort(-score, kind="stable")
+        order = order[np.isfinite(score[order])]
+        if not len(order):
             return GraspBatch.empty()
-        kinds, seed = [kind.name] * len(first), int(rng.integers(2**31))
-        pool = []
-        for schedule in (replace(self.schedule, steps=0), self.schedule):  # as they were, and downhill
-            grasps, energy = descend(model, start[first], kinds, schedule, seed, self.device)
-            pool.append(grasps.with_(score=hold_scores(model, kind, grasps) - ENERGY_WEIGHT * energy))
-        return best(model, kind, GraspBatch.concatenate(pool), self.rank, count, PROMISING * count, DEEPEST)
+        descents = max(FEWEST, count * self.tries // DESCENT_SHARE)
+        first, as_they_are = order[:descents], order[: AS_THEY_ARE * descents]
+        seed = int(rng.integers(2**31))
+        downhill, energy = descend(model, start[first], [kind.name] * len(first), self.schedule, seed, self.device)
+        score_below = hold_scores(model, kind, downhill) - ENERGY_WEIGHT * energy
+        pool = [start[as_they_are].with_(score=score[as_they_are]), downhill.with_(score=score_below)]
+        return best(model, kind, GraspBatch.concatenate(pool), self.rank, count, len(order), DEEPEST)
 
 
 class Refine:
@@ -80,7 +81,7 @@ class Refine:
     the grasp itself that goes downhill.
     """
 
-    def __init__(self, steps: int = 100, copies: int = 8, rank: str = "predictor", device: str = "cpu") -> None:
+    def __init__(self, steps: int = 100, copies: int = 8, rank: str = "robust", device: str = "cpu") -> None:
         if steps < 1 or copies < 1:
             raise SettingError(f"steps and copies must be at least 1, found {steps} and {copies}")
         check_device(device)
