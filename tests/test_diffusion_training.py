@@ -11,6 +11,7 @@ import torch
 from simeval.bank import GraspBank, load_bank, write_bank
 from simeval.errors import DataError, GraspError, SettingError
 from simeval.generator import GraspRequest
+from simeval.generators.diffusion.coding import fit_basis
 from simeval.generators.diffusion.config import PRESETS, Preset, changed, preset
 from simeval.generators.diffusion.generator import Diffusion
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
@@ -141,6 +142,19 @@ def test_the_local_denoiser_learns_from_what_holds_and_what_fails(name: str, ban
 def test_a_local_denoiser_wants_a_code_that_turns(tmp_path: Path):
     with pytest.raises(SettingError, match="turns with the hand"):
         changed(PRESETS["local"], {"model.code.rotation": "euler"})
+
+
+def test_a_basis_for_every_batch(examples: Examples, tmp_path: Path):
+    """The source's: what is kept is the basis of the last batch."""
+    small = {"model.types": '["tip", "cylindrical"]', "train.label": "", "train.steps": "3", "train.batch": "32"}
+    size = {"model.network.geometry": "basis-points", "model.network.object_size": "8"}
+    kept = {}
+    for basis in ("set", "batch"):
+        chosen = changed(PRESETS["paper-pca"], {**small, **size, "train.basis": basis})
+        kept[basis] = train(examples, chosen, tmp_path / basis).basis
+        assert kept[basis] is not None
+    assert float((kept["set"].mean - kept["batch"].mean).abs().max()) > 1e-3
+    np.testing.assert_allclose(kept["set"].mean, fit_basis(examples.grasps.joints, 15).mean, atol=1e-6)
 
 
 def test_held_out_objects_are_refused(tmp_path: Path):

@@ -62,6 +62,9 @@ class TrainConfig(BaseModel):
     weight_decay: float = Field(default=0.01, ge=0)
     ema: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the running mean of the weights that is kept; 0: the last weights."""
+    basis: Literal["set", "batch"] = "set"
+    """What main components of the joints are fitted to: the whole set once, or every batch anew, of which the last
+    batch's is kept, as in the source system's code."""
     failed: str = ""
     """Bank of grasps that don't hold, for `model.outcomes`."""
     forget: float = Field(default=0.0, ge=0, lt=1)

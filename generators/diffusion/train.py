@@ -66,9 +66,11 @@ class Examples(NamedTuple):
 
 def load_examples(
     bank: GraspBank, preset: Preset, data: Path | None, progress: Callable[[int, int], None] | None = None,
-    failed: GraspBank | None = None,
+    failed: GraspBank | None = None, held_out_too: bool = False,
 ) -> Examples:  # fmt: skip
     """Choose the grasps that a preset is trained on and describe their objects; `failed` are those that don't hold.
+
+    With `held_out_too` they are not for training, and may be of any object.
 
     Raises:
         DataError: a val or test object is among them, none is left, or an object can't be loaded.
@@ -85,7 +87,8 @@ def load_examples(
     if not len(batches[0]):
         raise DataError(f"{bank.source} has no grasp of {', '.join(preset.model.types)}")
     library = ObjectLibrary(data)
-    library.refuse_held_out(code for code, _ in keys)
+    if not held_out_too:
+        library.refuse_held_out(code for code, _ in keys)
     index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     shapes = []
     for done, key in enumerate(index):
@@ -175,7 +178,8 @@ def _draw(preset: Preset, rows: list[NDArray[np.intp]], step: int) -> tuple[Tens
 class _Everything(NamedTuple):
     """All examples on the device."""
 
-    unit: Tensor  # (N, D) clean scaled codes
+    grasps: Grasps  # N
+    unit: Tensor  # (N, D) the same as clean scaled codes
     told: Tensor  # (N, C)
     posture: Tensor  # (N, 22) rad
     place: Place  # N
@@ -192,14 +196,18 @@ class _Everything(NamedTuple):
 def _everything(model: GraspModel, examples: Examples, unit: Tensor, device: str) -> _Everything:
     told = model.condition(examples.kinds, examples.holds.tolist())
     return _Everything(
-        unit.to(device), told.to(device), model.postures(examples.kinds).to(device),
-        Place(*(p.to(device) for p in examples.place)), model.network.pack(examples.shapes, device),
+        Grasps(*(g.to(device) for g in examples.grasps)), unit.to(device), told.to(device),
+        model.postures(examples.kinds).to(device), Place(*(p.to(device) for p in examples.place)), model.network.pack(examples.shapes, device),
     )  # fmt: skip
 
 
 def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, chosen: Tensor) -> float:
     model, settings = state.model, preset.train
     clean, told = data.unit[chosen], data.told[chosen]
+    if settings.basis == "batch" and model.basis:
+        grasps, place = Grasps(*(g[chosen] for g in data.grasps)), Place(*(p[chosen] for p in data.place))
+        model.basis = fit_basis(grasps.joints, preset.model.code.components)
+        clean = model.scale.to_unit(write_code(preset.model.code, grasps, place, model.basis))
     draw = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     t = torch.randint(preset.model.steps, (len(clean),), generator=draw)
     noise = torch.randn(clean.shape, generator=draw).to(clean)

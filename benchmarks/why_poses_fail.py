@@ -1,0 +1,250 @@
+"""Why the source system's wrist poses fail: `python -m simeval.benchmarks.why_poses_fail --data DIR`.
+
+Trains the source's model, then with one repair after another, and each repaired one without one of its repairs; samples
+grasps of validation objects, compares them with the grasps of the data set, and simulates them. Writes
+`why_poses_fail.json`, `.png` and the table of `why_poses_fail.md`. Trainings and runs are kept, below --work and runs/,
+so that a cut costs little. `--device cuda` trains on a GPU; `--rows` only some of the rows.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from simeval.bank import GraspBank, load_bank
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.generators.diffusion.config import PRESETS, changed
+from simeval.generators.diffusion.model import CONFIG, load_model
+from simeval.generators.diffusion.train import load_examples, loss_by_step, train
+from simeval.grasp import GraspBatch
+from simeval.hand import load_hand
+from simeval.metrics.types import PAPER_TYPES
+from simeval.records import TrialRecord
+from simeval.report.summary import MetricRow
+from simeval.stats import Estimate, clustered_bootstrap, rate
+
+COMMAND = "python -m simeval.benchmarks.why_poses_fail --data DIR"
+TRAINING, SUITE = "dexgraspnet-1k", "dexgraspnet-val"
+SEEDS = (0, 1, 2)
+STEPS = 6000
+LOSS_GRASPS = 200  # of the validation set, for the denoising loss
+
+
+@dataclass(frozen=True)
+class Repair:
+    """One change on the way from the source's model."""
+
+    name: str
+    changes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Model:
+    """A row: a model, and what was changed of its preset."""
+
+    name: str
+    preset: str
+    changes: Mapping[str, str] = field(default_factory=dict)
+
+
+REPAIRS = (
+    Repair("plain gradient, running mean", {"train.loss_as_gradient": "false", "train.ema": "0.999"}),
+    Repair("zero terminal SNR", {"model.schedule": "linear-zero-snr", "model.prediction": "velocity"}),
+    Repair("6-d rotation", {"model.code.rotation": "6d"}),
+    Repair("metric signed map", {"model.network.geometry": "metric-map"}),
+    Repair("translation over the object's size", {"model.code.translation": "grasp-point"}),
+    Repair("types of the joints alone", {"train.label": ""}),
+    Repair("capacity", {"model.network.width": "512", "model.network.blocks": "6", "train.learning_rate": "0.0003"}),
+)
+"""In the order in which they are added to the source's model."""
+
+
+def models() -> list[Model]:
+    """Return the rows: the ladder, the repaired one without each repair, the latents, and the local denoiser."""
+    ladder = [Model("paper", "paper")]
+    all_changes: dict[str, str] = {}
+    for repair in REPAIRS:
+        all_changes |= repair.changes
+        ladder.append(Model(f"+ {repair.name}", "paper", dict(all_changes)))
+    without = []
+    for left_out in REPAIRS[1:]:
+        kept = {key: value for r in REPAIRS if r is not left_out for key, value in r.changes.items()}
+        without.append(Model(f"repaired, without: {left_out.name}", "paper", kept))
+    return [
+        *ladder,
+        *without,
+        Model("paper-pca, a basis for every batch", "paper-pca", {"train.basis": "batch"}),
+        Model("paper-pca, one basis", "paper-pca"),
+        Model("repaired, one basis", "paper-pca", all_changes),
+        Model("repaired, wrist alone", "paper-rt", all_changes),
+        Model("local", "local"),
+    ]
+
+
+def folder_of(options: Namespace, model: Model, seed: int) -> Path:
+    """Where a row's weights are kept."""
+    name = "".join(c if c.isalnum() else "-" for c in model.name).strip("-")
+    return Path(options.work) / f"{name}-{seed}"
+
+
+def train_row(options: Namespace, bank: GraspBank, model: Model, seed: int) -> Path:
+    """Train a row's model, unless it is there; return its folder."""
+    out = folder_of(options, model, seed)
+    if not (out / CONFIG).is_file():
+        settings = {"train.steps": str(options.steps), "train.seed": str(seed), "model.types": json.dumps(PAPER_TYPES)}
+        chosen = changed(PRESETS[model.preset], {**model.changes, **settings})
+        chosen = changed(chosen, {"train.failed": f"{TRAINING}-failed"} if chosen.model.outcomes else {})
+        failed = load_bank(chosen.train.failed, options.data) if chosen.train.failed else None
+        train(load_examples(bank, chosen, options.data, None, failed), chosen, out, options.device)
+    return out
+
+
+def denoising_loss(options: Namespace, folder: Path, held_out: GraspBank) -> float:
+    """Mean squared error of the prediction over the steps, on grasps of validation objects."""
+    model = load_model(folder)
+    rows = np.flatnonzero(np.isin(held_out.types, model.config.types))[:LOSS_GRASPS]
+    chosen = changed(PRESETS["paper"], {})
+    preset = chosen.model_copy(update={"model": model.config, "train": chosen.train.model_copy(update={"label": ""})})
+    part = replace(
+        held_out, codes=held_out.codes[rows], scales=held_out.scales[rows], types=held_out.types[rows],
+        grasps=held_out.grasps[rows],
+    )  # fmt: skip
+    examples = load_examples(part, preset, options.data, held_out_too=True)
+    return float(np.mean([loss for _, loss in loss_by_step(model, examples, repeats=1)]))
+
+
+def nearest_errors(records: Sequence[TrialRecord], bank: GraspBank) -> list[tuple[str, float, float, float]]:
+    """Object, and distance of each sample from the nearest grasp of its object and type: deg, mm, joints.
+
+    The nearest is that of the least sum of 1 for every 30°, 20 mm and 0.1 (RMS of the joints over their ranges).
+    """
+    span = load_hand().upper - load_hand().lower
+    found = []
+    for record in records:
+        known = bank.for_object(record.object_code, record.scale, record.grasp_type)
+        if not len(known) or record.outcome == "GENERATOR_FAILED":
+            continue
+        own = grasps_of([record])
+        turn, shift, joints = _distances(own, known, span)
+        i = int(np.argmin(turn / 30 + shift / 20 + joints / 0.1))
+        found.append((record.object_code, float(turn[i]), float(shift[i]), float(joints[i])))
+    return found
+
+
+def _distances(own: GraspBatch, known: GraspBatch, span: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    trace = np.einsum("nij,ij->n", known.rotation, own.rotation[0])
+    turn = np.degrees(np.arccos(np.clip((trace - 1) / 2, -1, 1)))
+    shift = 1e3 * np.linalg.norm(known.translation - own.translation[0], axis=1)
+    return turn, shift, np.sqrt((((known.joints - own.joints[0]) / span) ** 2).mean(axis=1))
+
+
+def measure(name: str, records: Sequence[TrialRecord], losses: Sequence[float], bank: GraspBank) -> list[MetricRow]:
+    """Return a row's numbers, over all seeds; intervals clustered by object."""
+    lift, six = ([r for r in records if r.protocol == protocol] for protocol in ("lift", "six-direction"))
+    errors = nearest_errors(lift, bank)
+    codes = [code for code, *_ in errors]
+    depths = [r for r in lift if np.isfinite(r.penetration_mm)]
+    numbers = {
+        "denoising_loss": Estimate(float(np.mean(losses)), min(losses), max(losses), len(losses), "range over seeds"),
+        "nearest_rotation_deg": clustered_bootstrap([e[1] for e in errors], codes),
+        "nearest_translation_mm": clustered_bootstrap([e[2] for e in errors], codes),
+        "nearest_joints": clustered_bootstrap([e[3] for e in errors], codes),
+        "lift_success": _rate(lift, [r.success for r in lift]),
+        "six_direction_success": _rate(six, [r.success for r in six]),
+        "penetration_mm_mean": clustered_bootstrap([r.penetration_mm for r in depths], [r.object_code for r in depths]),
+        "type_fidelity_achieved": _rate(lift, [r.achieved_type == r.grasp_type for r in lift]),
+    }
+    return [
+        MetricRow(name, SUITE, "six-direction" if metric.startswith("six") else "lift", "all", metric, e.value, e.low,
+                  e.high, e.n)
+        for metric, e in numbers.items()
+    ]  # fmt: skip
+
+
+def _rate(records: Sequence[TrialRecord], holds: Sequence[bool]) -> Estimate:
+    return rate(list(holds), [r.object_code for r in records])
+
+
+def figure(path: Path, rows: Sequence[MetricRow]) -> None:
+    """Draw each row's pose error and success, with intervals."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = {
+        "nearest_rotation_deg": "wrist turned from the nearest known grasp [deg]",
+        "nearest_translation_mm": "wrist away from it [mm]",
+        "lift_success": "lifted", "six_direction_success": "holds six directions",
+    }  # fmt: skip
+    names = list(dict.fromkeys(r.generator for r in rows))
+    fig, axes = plt.subplots(1, len(shown), figsize=(15, 0.32 * len(names) + 1.2), sharey=True, layout="constrained")
+    for ax, (metric, label) in zip(axes, shown.items(), strict=True):
+        own = {r.generator: r for r in rows if r.metric == metric}
+        for y, name in enumerate(names):
+            r = own[name]
+            ax.plot([r.low, r.high], [y, y], color="0.5", linewidth=1.5)
+            ax.plot(r.value, y, "o", color="C0" if name != "local" else "C1")
+        ax.set_xlabel(label)
+        ax.grid(axis="x", linewidth=0.3)
+    axes[0].set_yticks(range(len(names)), names)
+    axes[0].invert_yaxis()
+    fig.savefig(path, dpi=110)
+    plt.close(fig)
+
+
+def table(rows: Sequence[MetricRow]) -> str:
+    """Return the rows as Markdown."""
+    metrics = list(dict.fromkeys(r.metric for r in rows))
+    index = {(r.generator, r.metric): r for r in rows}
+    names = list(dict.fromkeys(r.generator for r in rows))
+    heads = {
+        "denoising_loss": "denoising loss", "nearest_rotation_deg": "rotation [deg]",
+        "nearest_translation_mm": "translation [mm]", "nearest_joints": "joints", "lift_success": "lift %",
+        "six_direction_success": "six-direction %", "penetration_mm_mean": "penetration [mm]",
+        "type_fidelity_achieved": "type %",
+    }  # fmt: skip
+    cells = [[name, *(_text(index[name, metric]) for metric in metrics)] for name in names]
+    return markdown_table(["", *(heads[m] for m in metrics)], cells)
+
+
+def _text(row: MetricRow) -> str:
+    factor, digits = (100, 1) if row.metric.endswith(("success", "achieved")) else (1, 3 if row.value < 2 else 1)
+    low, high = factor * row.low, factor * row.high
+    return f"{factor * row.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def main() -> None:
+    """Train and run what is missing, then write the numbers, the table and the figure."""
+    parser = study_parser(__doc__, "why_poses_fail")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of each training")
+    parser.add_argument("--device", default="cpu", help="for training")
+    parser.add_argument("--rows", action="append", help="only rows whose name holds this text; repeatable")
+    options = parser.parse_args()
+    bank, held_out = load_bank(TRAINING, options.data), load_bank(f"{TRAINING}-val", options.data)
+    rows: list[MetricRow] = []
+    for model in models():
+        if options.rows and not any(text in model.name for text in options.rows):
+            continue
+        records: list[TrialRecord] = []
+        losses = []
+        for seed in SEEDS:
+            folder = train_row(options, bank, model, seed)
+            losses.append(denoising_loss(options, folder, held_out))
+            settings = {"weights": str(folder), "contact": "false"}
+            records += run_suite("diffusion", SUITE, options, settings=settings).records
+        answered = [r for r in records if r.grasp_type in PAPER_TYPES]
+        rows += measure(model.name, answered, losses, held_out)
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
+    (out / "why_poses_fail.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    figure(out / "why_poses_fail.png", rows)
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
