@@ -197,7 +197,8 @@ def _everything(model: GraspModel, examples: Examples, unit: Tensor, device: str
     told = model.condition(examples.kinds, examples.holds.tolist())
     return _Everything(
         Grasps(*(g.to(device) for g in examples.grasps)), unit.to(device), told.to(device),
-        model.postures(examples.kinds).to(device), Place(*(p.to(device) for p in examples.place)), model.network.pack(examples.shapes, device),
+        model.postures(examples.kinds).to(device), Place(*(p.to(device) for p in examples.place)),
+        model.network.pack(examples.shapes, device),
     )  # fmt: skip
 
 
