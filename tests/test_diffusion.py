@@ -217,7 +217,7 @@ def test_the_local_denoiser_turns_with_object_and_hand(jar: ObjectModel):
     spec = CodeSpec("angles", "6d", "centered", scale="spread")
     network = LocalDenoiser(NetworkSpec("field", width=32, blocks=1), spec, 3)
     for parameter in network.parameters():
-        parameter.add_(0.05 * torch.randn(parameter.shape))
+        parameter.add_(0.15 * torch.randn(parameter.shape))
     shape = describe(jar, "field")
     assert isinstance(shape.values, Grid)
     scene = network.encode(network.pack([shape, replace(shape, values=turned(shape.values))]), torch.tensor([0, 1]))

@@ -16,7 +16,8 @@ from simeval.hand import load_hand
 PROBES, PROBE_REACH = 6, 0.12
 """Probes a side of the cube around the grasp point, and how far [m] the cube reaches from it."""
 BASIS = 192  # points of the ball around the object
-NEAR, AROUND = 0.03, 0.05  # m, distances at which the sphere's and the probe's clearance saturate
+NEAR, TOUCHING, AROUND = 0.03, 0.005, 0.05
+"""Distances [m] at which a sphere's clearance saturates, seen coarsely and finely, and a probe's."""
 CONDITION = 256  # size of the embedded step and condition
 FREQUENCIES = 64
 
@@ -59,7 +60,7 @@ class Look(nn.Module):
             "upper": torch.tensor(hand.upper).float(),
         }.items():  # fmt: skip
             self.register_buffer(name, value, persistent=False)
-        self.size = 4 * len(spheres.link) + len(cube) + BASIS + 1 + 3 + len(hand.lower)
+        self.size = 5 * len(spheres.link) + len(cube) + BASIS + 1 + 3 + len(hand.lower)
 
     @torch.no_grad()
     def forward(self, hands: Grasps, packed: PackedFields, which: Tensor) -> Tensor:
@@ -82,8 +83,8 @@ class Look(nn.Module):
         place = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
         joints = 2 * (hands.joints - self.lower) / (self.upper - self.lower) - 1
         return torch.cat([
-            torch.tanh(clearance / NEAR), outward.flatten(1), torch.tanh(around / AROUND), whole, (radius / 0.1).log(),
-            place / AROUND, joints,
+            torch.tanh(clearance / NEAR), torch.tanh(clearance / TOUCHING), outward.flatten(1),
+            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), place / AROUND, joints,
         ], dim=1)  # fmt: skip
 
 
