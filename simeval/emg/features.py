@@ -7,6 +7,7 @@ that name; Khushaba et al. 2016, *Expert Syst. Appl.* 61, for power-spectral mom
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import numpy as np
 
@@ -62,8 +63,7 @@ def band_powers(signals: Array, rate: float) -> Array:
     edges = np.geomspace(LOWEST_HZ, rate / 2, BANDS + 1)
     least = 1.01 * frequency[1]  # a band holds one bin at least
     bands = [
-        power[..., (frequency >= low) & (frequency < max(high, low + least))].mean(-1)
-        for low, high in zip(edges, edges[1:], strict=False)
+        power[..., (frequency >= low) & (frequency < max(high, low + least))].mean(-1) for low, high in pairwise(edges)
     ]
     return _flat(np.log(np.stack(bands, axis=-1) + _TINY))
 

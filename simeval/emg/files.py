@@ -69,7 +69,8 @@ def read_npz(path: Path) -> Recordings:
         return Recordings(
             np.asarray(arrays["signals"], dtype=np.float64), arrays["labels"].astype(np.str_),
             arrays["subjects"].astype(np.str_), arrays["sessions"].astype(np.str_),
-            arrays["repetitions"].astype(np.int_), float(arrays["rate"]), str(arrays.get("data_kind", "real")), str(path),
+            arrays["repetitions"].astype(np.int_), float(arrays["rate"]),
+            str(arrays.get("data_kind", "real")), str(path),
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None

@@ -7,10 +7,10 @@
 | `chronological` | the first half of each grasp's repetitions in a session | the second half |
 | `leave-one-day-out` | a subject's other days | one day |
 | `leave-one-subject-out` | the other subjects | one subject |
-| `calibration-day`, `calibration-subject` | the other days or subjects, and k trials of each grasp of the target | its other trials |
+| `calibration-day`, `calibration-subject` | other days or subjects, k trials of each grasp of the target | its others |
 
-`leave-one-day-out-unlabelled` and `leave-one-subject-out-unlabelled` let the model see the target's trials without their
-labels, to align them.
+`leave-one-day-out-unlabelled` and `leave-one-subject-out-unlabelled` let the model see the target's trials without
+their labels, to align them.
 """
 
 from collections.abc import Callable, Iterator
@@ -124,9 +124,7 @@ def _days(recordings: Recordings, protocol: str, unlabelled: bool = False) -> It
         sessions = _names(recordings.sessions[own])
         for session in sessions if len(sessions) > 1 else []:
             target = recordings.sessions == session
-            yield Split(
-                protocol, session, np.flatnonzero(own & ~target), np.flatnonzero(target), _none(), unlabelled
-            )
+            yield Split(protocol, session, np.flatnonzero(own & ~target), np.flatnonzero(target), _none(), unlabelled)
 
 
 def _subjects(recordings: Recordings, protocol: str, unlabelled: bool = False) -> Iterator[Split]:

@@ -35,7 +35,9 @@ class Recordings:
 
     def __post_init__(self) -> None:
         if self.signals.ndim != 3:
-            raise DataError(f"{self.source}: signals of shape {self.signals.shape}, expected (trials, channels, samples)")
+            raise DataError(
+                f"{self.source}: signals of shape {self.signals.shape}, expected (trials, channels, samples)"
+            )
         for name in ("labels", "subjects", "sessions", "repetitions"):
             if getattr(self, name).shape != (len(self.signals),):
                 shape = getattr(self, name).shape

@@ -26,7 +26,12 @@ _GRASPS = {
 
 
 def make_synthetic(
-    subjects: int = 3, sessions: int = 2, repetitions: int = 12, seconds: float = 5.0, seed: int = 0, spread: float = 1.0
+    subjects: int = 3,
+    sessions: int = 2,
+    repetitions: int = 12,
+    seconds: float = 5.0,
+    seed: int = 0,
+    spread: float = 1.0,
 ) -> Recordings:
     """Generate trials of all six grasps.
 

@@ -62,13 +62,17 @@ def read_session(path: Path) -> Recordings:
     if unknown := sorted(found.keys() - wanted):
         raise DataError(f"{path}: unknown key {unknown[0]!r}. Available: {', '.join(sorted(wanted))}")
     if missing := sorted(wanted - found.keys()):
-        raise DataError(f"{path}: no {missing[0]!r} (a missing channel?); it has {', '.join(sorted(found)) or 'nothing'}")
+        raise DataError(
+            f"{path}: no {missing[0]!r} (a missing channel?); it has {', '.join(sorted(found)) or 'nothing'}"
+        )
     shapes = {key: value.shape for key, value in found.items()}
     shape = shapes["cyl_ch1"]
     for key, other in shapes.items():
         if len(other) != 2 or other[1] != shape[1] or other[0] != shapes[key[:-1] + "1"][0]:
             raise DataError(f"{path}: {key} has shape {other}, others {shape}; expected (trials, samples)")
-    signals, labels, repetitions = [], [], []
+    signals: list[Array] = []
+    labels: list[str] = []
+    repetitions: list[int] = []
     for name, key in KEYS.items():
         signals.append(np.stack([found[f"{key}_ch1"], found[f"{key}_ch2"]], axis=1))
         labels += [name] * len(signals[-1])
