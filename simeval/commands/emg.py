@@ -76,7 +76,7 @@ def evaluate(
     from simeval.emg.evaluate import evaluate as run
     from simeval.emg.files import load_recordings
     from simeval.emg.protocols import PROTOCOLS
-    from simeval.emg.summary import summarise
+    from simeval.emg.summary import plain_rows, summarise
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -90,7 +90,7 @@ def evaluate(
             say("interrupted: finished folds are kept. The same command goes on.")
             raise typer.Exit(INTERRUPTED) from None
     rows = summarise(tested, found, Path(recordings).stem)
-    show(rows_as_json(rows) if format == "json" else _table(rows))
+    show(json.dumps(plain_rows(rows), indent=1) if format == "json" else _table(rows))
 
 
 @app.command("stream")
@@ -158,18 +158,6 @@ def _chunks(source: str) -> "Iterator[tuple[float | None, Array]]":
     signal, rate = read_signal(Path(source))
     check_rate(rate, source)
     yield 0.0, signal
-
-
-def rows_as_json(rows: "list[EmgRow]") -> str:
-    """Return rows as a JSON list, null where there is no number."""
-    import math
-    from dataclasses import asdict
-
-    plain = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
-        for row in rows
-    ]
-    return json.dumps(plain, indent=1)
 
 
 def _table(rows: "list[EmgRow]") -> str:

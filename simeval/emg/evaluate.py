@@ -1,14 +1,17 @@
 """Run classifiers through protocols: every posterior of every test trial is kept, and nothing is computed twice."""
 
+import copy
 import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simeval.emg.metrics import Indices
+from simeval.emg.models.base import Classifier
 from simeval.emg.models.config import Config
 from simeval.emg.models.presets import preset
 from simeval.emg.models.store import make_classifier
@@ -37,7 +40,7 @@ class Tested:
 
 def evaluate(
     recordings: Recordings, protocols: Sequence[str], models: Sequence[str], seeds: int = SEEDS,
-    work: Path | None = None, progress: Callable[[int, int], None] | None = None, folds: str = "",
+    work: Path | None = None, progress: Callable[[int, int], None] | None = None, only_finished: bool = False,
 ) -> list[Tested]:  # fmt: skip
     """Train and test; resumable where there is a folder to keep results in.
 
@@ -51,7 +54,7 @@ def evaluate(
         seeds: how many, from 0.
         work: folder of finished folds.
         progress: called with (done, total) folds.
-        folds: only folds whose name contains this.
+        only_finished: run nothing, return what is stored.
 
     Raises:
         SettingError: unknown protocol or model.
@@ -63,12 +66,20 @@ def evaluate(
             for split in make_splits(protocol, recordings, seed):
                 for name in models:
                     config = preset(name)
-                    if folds in split.fold and (seed == 0 or not _same_for_all_seeds(protocol, config)):
+                    if seed == 0 or not _same_for_all_seeds(protocol, config):
                         jobs.append((name, config, split, seed))
     content = digest(recordings)
-    found = []
+    found: list[Tested] = []
+    run = _Runner()
     for done, (name, config, split, seed) in enumerate(jobs):
-        found.append(_tested(recordings, content, name, config, split, seed, work))
+        path = None if work is None else _path(work, content, name, config, split, seed)
+        stored = path is not None and path.is_file()
+        if stored or not only_finished:
+            probabilities = _stored(path) if path is not None and stored else run(recordings, config, split, seed)
+            if path is not None and not stored:
+                probabilities = _store(path, probabilities)
+            truth = recordings.targets[split.test]
+            found.append(Tested(name, split.protocol, split.fold, seed, split.test, probabilities, truth))
         if progress:
             progress(done + 1, len(jobs))
     return found
@@ -78,40 +89,43 @@ def _same_for_all_seeds(protocol: str, config: Config) -> bool:
     return config.kind in ("lda", "svm") and protocol.removesuffix("-unlabelled") in _FIXED
 
 
-def _tested(
-    recordings: Recordings, content: str, name: str, config: Config, split: Split, seed: int, work: Path | None
-) -> Tested:
-    truth = recordings.targets[split.test]
-    path = None
-    if work is not None:
-        path = (
-            work
-            / split.protocol
-            / name
-            / f"{split.fold.replace('/', '-')}-seed{seed}-{_key(content, config, split)}.npy"
-        )
-        if path.is_file():
-            stored = np.load(path, allow_pickle=False).astype(np.float64)
-            return Tested(name, split.protocol, split.fold, seed, split.test, stored, truth)
-    found = run_split(recordings, config, split, seed)
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, found.astype(np.float32))
-        part.replace(path)
-        found = found.astype(np.float32).astype(np.float64)  # as a resumed run reads it
-    return Tested(name, split.protocol, split.fold, seed, split.test, found, truth)
+def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:
+    fold = split.fold.replace("/", "-")
+    return work / split.protocol / name / f"{fold}-seed{seed}-{_key(content, config, split)}.npy"
 
 
-def run_split(recordings: Recordings, config: Config, split: Split, seed: int) -> Array:
-    """Train on a split, adapt or calibrate as it allows, and return (N, 6) posteriors of its test trials."""
-    classifier = make_classifier(config)
-    classifier.fit(recordings[split.train], seed, align=split.unlabelled)
-    if split.unlabelled:
-        classifier.adapt(recordings.signals[split.test])
-    if len(split.calibration):
-        classifier.calibrate(recordings[split.calibration], seed)
-    return classifier.predict_proba(recordings.signals[split.test])
+def _stored(path: Path) -> Array:
+    return np.load(path, allow_pickle=False).astype(np.float64)
+
+
+def _store(path: Path, probabilities: Array) -> Array:
+    """Write posteriors and return them as they will be read."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npy")
+    np.save(part, probabilities.astype(np.float32))
+    part.replace(path)
+    return _stored(path)
+
+
+class _Runner:
+    """Runs splits; one with the same training as the one before, as for several k, is not trained again."""
+
+    def __init__(self) -> None:
+        self._last: dict[str, tuple[Any, Classifier]] = {}  # by configuration
+
+    def __call__(self, recordings: Recordings, config: Config, split: Split, seed: int) -> Array:
+        align = split.unlabelled or len(split.calibration) > 0
+        kind, training = config.model_dump_json(), (seed, align, split.train.tobytes())
+        if kind not in self._last or self._last[kind][0] != training:
+            fitted = make_classifier(config)
+            fitted.fit(recordings[split.train], seed, align)
+            self._last[kind] = (training, fitted)
+        classifier = copy.deepcopy(self._last[kind][1])
+        if split.unlabelled:
+            classifier.adapt(recordings.signals[split.test])
+        if len(split.calibration):
+            classifier.calibrate(recordings[split.calibration], seed)
+        return classifier.predict_proba(recordings.signals[split.test])
 
 
 def digest(recordings: Recordings) -> str:

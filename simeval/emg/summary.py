@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,14 @@ class EmgRow:
     high: float
     n: int  # trials tested, once per seed
     data_kind: str
+
+
+def plain_rows(rows: Sequence[EmgRow]) -> list[dict[str, Any]]:
+    """Return rows for JSON: None where there is no number."""
+    return [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
+        for row in rows
+    ]
 
 
 def group_of(tested: Tested) -> str:

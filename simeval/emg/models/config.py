@@ -53,10 +53,14 @@ class NetworkConfig(_Config):
     weight_decay: float = Field(default=0.02, ge=0)
     label_smoothing: float = Field(default=0.05, ge=0, lt=1)
     batch: int = Field(default=64, ge=2)
-    epochs: float = Field(default=0, ge=0)
-    """Passes over the training trials; 0: `steps` decides."""
+    epochs: float = Field(default=20, ge=0)
+    """Passes over the training trials at least."""
     steps: int = Field(default=300, ge=1)
-    calibration_steps: int = Field(default=150, ge=0)
+    """Batches at least."""
+    calibration: Literal["tuned", "moved"] = "tuned"
+    """Go on with the target's trials, or anew with the training trials moved onto them as well."""
+    calibration_steps: int = Field(default=100, ge=0)
+    """Of going on, at a third of the learning rate."""
     members: int = Field(default=1, ge=1)
     """Networks trained from different seeds; their posteriors are averaged."""
 

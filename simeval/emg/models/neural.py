@@ -20,6 +20,8 @@ _CHUNK = 256
 _AXES = (0, 3)
 CALIBRATION_WEIGHT = 10
 """How often a calibration trial counts beside one that was moved onto it."""
+SLOWER = 1 / 3
+"""Learning rate of calibration, as a part of that of training."""
 
 
 @dataclass(slots=True)
@@ -54,21 +56,33 @@ class Network:
         self._refer(self._images(signals))
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:
-        """See `Classifier`: anew with the training trials moved onto these, or some more steps without."""
+        """See `Classifier`.
+
+        Raises:
+            DataError: no trial of some grasp; `moved` is set, but the model was read from a file.
+        """
         check_labels(trials, "calibration")
         images, targets = self._images(trials.signals), trials.targets
-        if self._source is None:
-            self._refer(images)
-            unit = torch.from_numpy(self._unit(images))
-            for member, network in enumerate(self._networks):
-                self._steps(network, unit, torch.from_numpy(targets), seed + member, self.config.calibration_steps, 0.3)
-            return
-        source = self._source
-        there = moved(source.images, source.targets, source.sessions, images, targets)
-        images = np.concatenate([there, *[images] * CALIBRATION_WEIGHT])
         self._refer(images)
-        joined = np.concatenate([source.targets, *[targets] * CALIBRATION_WEIGHT])
-        self._train(torch.from_numpy(self._unit(images)), torch.from_numpy(joined), seed)
+        if self.config.calibration == "moved":
+            self._anew(images, targets, seed)
+            return
+        unit = torch.from_numpy(self._unit(images))
+        for member, network in enumerate(self._networks):
+            steps = self.config.calibration_steps
+            self._steps(network, unit, torch.from_numpy(targets), seed * 1000 + member, steps, SLOWER)
+
+    def _anew(self, images: Array, targets: NDArray[np.intp], seed: int) -> None:
+        """Train on these trials and those of `fit` moved onto them."""
+        source = self._source
+        if source is None:
+            raise DataError(
+                "calibration 'moved' needs the training trials, which a saved model doesn't hold: use 'tuned'"
+            )
+        others = moved(source.images, source.targets, source.sessions, images, targets)
+        images = np.concatenate([others, *[images] * CALIBRATION_WEIGHT])
+        targets = np.concatenate([source.targets, *[targets] * CALIBRATION_WEIGHT])
+        self._train(torch.from_numpy(self._unit(images)), torch.from_numpy(targets), seed)
 
     @torch.no_grad()
     def predict_proba(self, signals: Array) -> Array:
@@ -142,7 +156,7 @@ class Network:
 
     def _train(self, images: Tensor, targets: Tensor, seed: int) -> None:
         config = self.config
-        steps = max(1, round(config.epochs * len(images) / config.batch)) if config.epochs else config.steps
+        steps = max(config.steps, round(config.epochs * len(images) / config.batch))
         self._networks = []
         for member in range(config.members):
             own = seed * 1000 + member

@@ -9,7 +9,7 @@ from simeval.errors import unknown_name
 
 _LDA, _SVM = ClassicalConfig(kind="lda"), ClassicalConfig(kind="svm")
 _BAND_NET = NetworkConfig()
-_RESNET = NetworkConfig(architecture="resnet18", width=64, epochs=20)
+_RESNET = NetworkConfig(architecture="resnet18", width=32, epochs=20, steps=1)
 
 PRESETS: dict[str, Config] = {
     "lda": _LDA,
@@ -18,6 +18,7 @@ PRESETS: dict[str, Config] = {
     "resnet18-source": NetworkConfig(
         architecture="resnet18", width=64, spectrogram=SOURCE, standardise=False, augment=None, optimizer="sgd",
         learning_rate=1e-3, schedule="constant", weight_decay=0, label_smoothing=0, batch=10, epochs=30,
+        steps=1,
     ),
     "band-net": _BAND_NET,
     "general": NetworkConfig(frames=7, steps=3000),

@@ -24,12 +24,11 @@ def moved(
         target_values: (M, …) of the target's trials.
         target_targets: (M,) grasps; each that is in `targets` must occur.
     """
-    axes = (0, 3) if values.ndim == 4 else (0,)
     found = np.empty_like(values)
     for grasp in np.unique(targets):
-        there = target_values[target_targets == grasp].mean(axis=axes, keepdims=True)
+        there = target_values[target_targets == grasp].mean(axis=0)
         for session in np.unique(sessions):
             own = (targets == grasp) & (sessions == session)
             if own.any():
-                found[own] = values[own] - values[own].mean(axis=axes, keepdims=True) + there
+                found[own] = values[own] - values[own].mean(axis=0) + there
     return found
