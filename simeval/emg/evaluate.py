@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from simeval.emg.metrics import Indices
 from simeval.emg.models.base import Classifier
 from simeval.emg.models.config import Config
-from simeval.emg.models.presets import preset
+from simeval.emg.models.ensemble import combine
+from simeval.emg.models.presets import PRESETS, preset
 from simeval.emg.models.store import make_classifier
 from simeval.emg.protocols import Split, make_splits
 from simeval.emg.recordings import Recordings
@@ -68,16 +69,11 @@ def evaluate(
                     config = preset(name)
                     if seed == 0 or not _same_for_all_seeds(protocol, config):
                         jobs.append((name, config, split, seed))
-    content = digest(recordings)
-    found: list[Tested] = []
-    run = _Runner()
+    runner = _Runner(recordings, work, only_finished)
+    found = []
     for done, (name, config, split, seed) in enumerate(jobs):
-        path = None if work is None else _path(work, content, name, config, split, seed)
-        stored = path is not None and path.is_file()
-        if stored or not only_finished:
-            probabilities = _stored(path) if path is not None and stored else run(recordings, config, split, seed)
-            if path is not None and not stored:
-                probabilities = _store(path, probabilities)
+        probabilities = runner.posteriors(name, config, split, seed)
+        if probabilities is not None:
             truth = recordings.targets[split.test]
             found.append(Tested(name, split.protocol, split.fold, seed, split.test, probabilities, truth))
         if progress:
@@ -89,31 +85,34 @@ def _same_for_all_seeds(protocol: str, config: Config) -> bool:
     return config.kind in ("lda", "svm") and protocol.removesuffix("-unlabelled") in _FIXED
 
 
-def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:
-    fold = split.fold.replace("/", "-")
-    return work / split.protocol / name / f"{fold}-seed{seed}-{_key(content, config, split)}.npy"
-
-
-def _stored(path: Path) -> Array:
-    return np.load(path, allow_pickle=False).astype(np.float64)
-
-
-def _store(path: Path, probabilities: Array) -> Array:
-    """Write posteriors and return them as they will be read."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npy")
-    np.save(part, probabilities.astype(np.float32))
-    part.replace(path)
-    return _stored(path)
-
-
 class _Runner:
-    """Runs splits; one with the same training as the one before, as for several k, is not trained again."""
+    """Posteriors of splits, from the store where they are in it."""
 
-    def __init__(self) -> None:
+    def __init__(self, recordings: Recordings, work: Path | None, only_finished: bool) -> None:
+        self._recordings = recordings
+        self._work = work
+        self._only_finished = only_finished
+        self._content = digest(recordings)
         self._last: dict[str, tuple[Any, Classifier]] = {}  # by configuration
 
-    def __call__(self, recordings: Recordings, config: Config, split: Split, seed: int) -> Array:
+    def posteriors(self, name: str, config: Config, split: Split, seed: int) -> Array | None:
+        """Return (N, 6); None where it isn't finished and nothing is to be run. An ensemble's parts are run, not it."""
+        if config.kind == "ensemble":
+            parts = [self.posteriors(_name(part), part, split, seed) for part in config.parts]
+            finished = [part for part in parts if part is not None]
+            return combine(finished) if len(finished) == len(parts) else None
+        if _same_for_all_seeds(split.protocol, config):
+            seed = 0
+        path = None if self._work is None else _path(self._work, self._content, name, config, split, seed)
+        if path is not None and path.is_file():
+            return np.load(path, allow_pickle=False).astype(np.float64)
+        if self._only_finished:
+            return None
+        return _stored(path, self._run(config, split, seed))
+
+    def _run(self, config: Config, split: Split, seed: int) -> Array:
+        """Train, adapt or calibrate as the split allows, test; the last training is kept, as for several k."""
+        recordings = self._recordings
         align = split.unlabelled or len(split.calibration) > 0
         kind, training = config.model_dump_json(), (seed, align, split.train.tobytes())
         if kind not in self._last or self._last[kind][0] != training:
@@ -126,6 +125,26 @@ class _Runner:
         if len(split.calibration):
             classifier.calibrate(recordings[split.calibration], seed)
         return classifier.predict_proba(recordings.signals[split.test])
+
+
+def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:
+    fold = split.fold.replace("/", "-")
+    return work / split.protocol / name / f"{fold}-seed{seed}-{_key(content, config, split)}.npy"
+
+
+def _name(config: Config) -> str:
+    return next((name for name, known in PRESETS.items() if known == config), config.kind)
+
+
+def _stored(path: Path | None, probabilities: Array) -> Array:
+    """Write posteriors where there is a store; return them as they will be read from it."""
+    single = probabilities.astype(np.float32)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, single)
+        part.replace(path)
+    return single.astype(np.float64)
 
 
 def digest(recordings: Recordings) -> str:

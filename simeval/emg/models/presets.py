@@ -22,7 +22,7 @@ PRESETS: dict[str, Config] = {
     ),
     "band-net": _BAND_NET,
     "general": NetworkConfig(frames=7, steps=3000),
-    "ensemble": EnsembleConfig(parts=(_BAND_NET, _LDA, _SVM)),
+    "ensemble": EnsembleConfig(parts=(_BAND_NET, _SVM)),
 }  # fmt: skip
 """Classifiers by name; `resnet18-source` is the source system's; `general` decides on windows of 1 s."""
 
