@@ -120,10 +120,10 @@ class _Runner:
             fitted.fit(recordings[split.train], seed, align)
             self._last[kind] = (training, fitted)
         classifier = copy.deepcopy(self._last[kind][1])
-        if split.unlabelled:
-            classifier.adapt(recordings.signals[split.test])
         if len(split.calibration):
             classifier.calibrate(recordings[split.calibration], seed)
+        if split.unlabelled:
+            classifier.adapt(recordings.signals[split.test])
         return classifier.predict_proba(recordings.signals[split.test])
 
 

@@ -9,8 +9,8 @@
 | `leave-one-subject-out` | the other subjects | one subject |
 | `calibration-day`, `calibration-subject` | other days or subjects, k trials of each grasp of the target | its others |
 
-`leave-one-day-out-unlabelled` and `leave-one-subject-out-unlabelled` let the model see the target's trials without
-their labels, to align them.
+All but the first two also come with `-unlabelled` behind their names: the model sees the test trials without their
+labels before it is tested on them, to align and to train itself. This is what a session's use without labels is worth.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,6 +25,7 @@ from simeval.errors import DataError, unknown_name
 
 FOLDS = 10
 CALIBRATION_TRIALS = (1, 2, 5, 10, 20)
+UNLABELLED = "-unlabelled"
 Rows = NDArray[np.intp]
 
 
@@ -51,7 +52,7 @@ def make_splits(name: str, recordings: Recordings, seed: int = 0) -> list[Split]
         raise unknown_name("protocol", name, PROTOCOLS)
     splits = list(PROTOCOLS[name](recordings, seed))
     if not splits:
-        raise DataError(f"{recordings.source}: {NEEDS[name]} {_has(recordings)}")
+        raise DataError(f"{recordings.source}: {NEEDS[name.removesuffix(UNLABELLED)]} {_has(recordings)}")
     for split in splits:
         check_split(split, recordings)
     return splits
@@ -71,7 +72,7 @@ def check_split(split: Split, recordings: Recordings) -> None:
     target = np.concatenate([split.test, split.calibration])
     if group is not None and (shared := sorted(set(group[split.train].tolist()) & set(group[target].tolist()))):
         raise DataError(f"{what}: {shared[0]} is in both train and test")
-    if split.protocol == "chronological":
+    if split.protocol.startswith("chronological"):
         for session, label in {*zip(recordings.sessions[split.test], recordings.labels[split.test], strict=True)}:
             own = (recordings.sessions == session) & (recordings.labels == label)
             before, after = (np.intersect1d(rows, np.flatnonzero(own)) for rows in (split.train, split.test))
@@ -106,7 +107,7 @@ def _within(recordings: Recordings, seed: int) -> Iterator[Split]:
             yield Split("within-session", f"{session}/{number}", own[train], own[test], _none())
 
 
-def _chronological(recordings: Recordings, seed: int) -> Iterator[Split]:
+def _chronological(recordings: Recordings, protocol: str, unlabelled: bool = False) -> Iterator[Split]:
     for session in _names(recordings.sessions):
         early, late = [], []
         for label in LABELS:
@@ -114,7 +115,7 @@ def _chronological(recordings: Recordings, seed: int) -> Iterator[Split]:
             own = own[np.argsort(recordings.repetitions[own], kind="stable")]
             early.append(own[: len(own) // 2])
             late.append(own[len(own) // 2 :])
-        yield Split("chronological", session, np.concatenate(early), np.concatenate(late), _none())
+        yield Split(protocol, session, np.concatenate(early), np.concatenate(late), _none(), unlabelled)
 
 
 def _days(recordings: Recordings, protocol: str, unlabelled: bool = False) -> Iterator[Split]:
@@ -135,8 +136,8 @@ def _subjects(recordings: Recordings, protocol: str, unlabelled: bool = False) -
         yield Split(protocol, subject, np.flatnonzero(~target), np.flatnonzero(target), _none(), unlabelled)
 
 
-def _calibration(recordings: Recordings, seed: int, protocol: str) -> Iterator[Split]:
-    whole = _days(recordings, protocol) if protocol.endswith("day") else _subjects(recordings, protocol)
+def _calibration(recordings: Recordings, seed: int, protocol: str, unlabelled: bool = False) -> Iterator[Split]:
+    whole = _days(recordings, protocol) if "day" in protocol else _subjects(recordings, protocol)
     for split in whole:
         labels = recordings.labels[split.test]
         for k in CALIBRATION_TRIALS:
@@ -150,19 +151,22 @@ def _calibration(recordings: Recordings, seed: int, protocol: str) -> Iterator[S
             else:
                 drawn = np.concatenate(chosen)
                 rest = np.setdiff1d(split.test, drawn)
-                yield Split(protocol, f"{split.fold}/k={k}", split.train, rest, drawn)
+                yield Split(protocol, f"{split.fold}/k={k}", split.train, rest, drawn, unlabelled)
 
 
 PROTOCOLS: dict[str, Callable[[Recordings, int], Iterator[Split]]] = {
     "pooled": _pooled,
     "within-session": _within,
-    "chronological": _chronological,
+    "chronological": lambda r, seed: _chronological(r, "chronological"),
+    "chronological-unlabelled": lambda r, seed: _chronological(r, "chronological-unlabelled", True),
     "leave-one-day-out": lambda r, seed: _days(r, "leave-one-day-out"),
     "leave-one-day-out-unlabelled": lambda r, seed: _days(r, "leave-one-day-out-unlabelled", True),
     "leave-one-subject-out": lambda r, seed: _subjects(r, "leave-one-subject-out"),
     "leave-one-subject-out-unlabelled": lambda r, seed: _subjects(r, "leave-one-subject-out-unlabelled", True),
     "calibration-day": lambda r, seed: _calibration(r, seed, "calibration-day"),
+    "calibration-day-unlabelled": lambda r, seed: _calibration(r, seed, "calibration-day-unlabelled", True),
     "calibration-subject": lambda r, seed: _calibration(r, seed, "calibration-subject"),
+    "calibration-subject-unlabelled": lambda r, seed: _calibration(r, seed, "calibration-subject-unlabelled", True),
 }
 """Protocols by name."""
 
@@ -171,9 +175,7 @@ NEEDS = {
     "within-session": f"within-session needs {FOLDS} trials of each grasp in a session;",
     "chronological": "chronological needs a session;",
     "leave-one-day-out": "leave-one-day-out needs a subject with several sessions;",
-    "leave-one-day-out-unlabelled": "leave-one-day-out needs a subject with several sessions;",
     "leave-one-subject-out": "leave-one-subject-out needs several subjects;",
-    "leave-one-subject-out-unlabelled": "leave-one-subject-out needs several subjects;",
     "calibration-day": "calibration-day needs a subject with several sessions;",
     "calibration-subject": "calibration-subject needs several subjects;",
 }

@@ -28,7 +28,10 @@ class Classifier(Protocol):
         ...
 
     def adapt(self, signals: Array) -> None:
-        """Align to a target by (N, C, T) trials [V] without labels, about as many of each grasp."""
+        """Align to a target by (N, C, T) trials [V] without labels, about as many of each grasp.
+
+        Its surest answers are then taken for labels and learnt from (self-training), three times over.
+        """
         ...
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from simeval.emg.features import feature_matrix
 from simeval.emg.models.base import Tensors, check_labels, check_length
 from simeval.emg.models.config import ClassicalConfig
-from simeval.emg.models.transfer import moved
+from simeval.emg.models.transfer import ROUNDS, believed, moved
 from simeval.emg.recordings import LABELS, RATE, Recordings
 from simeval.grasp import Array
 
@@ -49,6 +49,12 @@ class Classical:
         mean, deviation = _statistics(rows)
         self._rows = (self._rows - self._mean) / self._deviation * deviation + mean
         self._mean, self._deviation = mean, deviation
+        known, targets = self._rows, self._targets
+        for _ in range(ROUNDS):
+            chosen, guessed = believed(self.predict_proba(signals))
+            self._rows, self._targets = np.concatenate([known, rows[chosen]]), np.concatenate([targets, guessed])
+            self._refit()
+        self._sessions = np.concatenate([self._sessions, np.full(len(chosen), -1)])
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:
         """See `Classifier`: anew on these trials, with the training trials moved onto them where they are few."""

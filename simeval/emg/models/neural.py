@@ -11,7 +11,7 @@ from simeval.emg.models.base import Tensors, check_labels, check_length
 from simeval.emg.models.config import Augmentation, NetworkConfig
 from simeval.emg.models.networks import make_network
 from simeval.emg.models.store import window_samples
-from simeval.emg.models.transfer import moved
+from simeval.emg.models.transfer import ROUNDS, believed, moved
 from simeval.emg.recordings import CHANNELS, LABELS, RATE, Recordings
 from simeval.errors import DataError
 from simeval.grasp import Array
@@ -41,6 +41,9 @@ class Network:
         self._networks: list[nn.Module] = []
         self._mean = self._deviation = np.zeros(0)
         self._source: _Source | None = None
+        bands, frames = config.spectrogram.shape(config.samples, RATE)
+        nothing = np.zeros((0, len(CHANNELS), bands, frames), dtype=np.float32)
+        self._labelled = nothing, np.zeros(0, dtype=np.intp)  # standardised trials that self-training keeps
 
     def fit(self, train: Recordings, seed: int = 0, align: bool = False) -> None:
         """See `Classifier`."""
@@ -49,11 +52,19 @@ class Network:
         self._source = _Source(images, train.targets, train.sessions)
         self._refer(images)
         unit = self._aligned(images, train.sessions) if align else self._unit(images)
+        self._labelled = unit, train.targets
         self._train(torch.from_numpy(unit), torch.from_numpy(train.targets), seed)
 
     def adapt(self, signals: Array) -> None:
         """See `Classifier`."""
-        self._refer(self._images(signals))
+        images = self._images(signals)
+        self._refer(images)
+        unit = self._unit(images)
+        known, targets = self._labelled
+        for turn in range(ROUNDS):
+            chosen, guessed = believed(self.predict_proba(signals))
+            joined = torch.from_numpy(np.concatenate([known, unit[chosen]]))
+            self._tune(joined, torch.from_numpy(np.concatenate([targets, guessed])), turn)
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:
         """See `Classifier`.
@@ -67,10 +78,13 @@ class Network:
         if self.config.calibration == "moved":
             self._anew(images, targets, seed)
             return
-        unit = torch.from_numpy(self._unit(images))
+        self._labelled = self._unit(images), targets
+        self._tune(torch.from_numpy(self._labelled[0]), torch.from_numpy(targets), seed)
+
+    def _tune(self, images: Tensor, targets: Tensor, seed: int) -> None:
+        """Go on training, more slowly."""
         for member, network in enumerate(self._networks):
-            steps = self.config.calibration_steps
-            self._steps(network, unit, torch.from_numpy(targets), seed * 1000 + member, steps, SLOWER)
+            self._steps(network, images, targets, seed * 1000 + member, self.config.calibration_steps, SLOWER)
 
     def _anew(self, images: Array, targets: NDArray[np.intp], seed: int) -> None:
         """Train on these trials and those of `fit` moved onto them."""
@@ -82,7 +96,8 @@ class Network:
         others = moved(source.images, source.targets, source.sessions, images, targets)
         images = np.concatenate([others, *[images] * CALIBRATION_WEIGHT])
         targets = np.concatenate([source.targets, *[targets] * CALIBRATION_WEIGHT])
-        self._train(torch.from_numpy(self._unit(images)), torch.from_numpy(targets), seed)
+        self._labelled = self._unit(images), targets
+        self._train(torch.from_numpy(self._labelled[0]), torch.from_numpy(targets), seed)
 
     @torch.no_grad()
     def predict_proba(self, signals: Array) -> Array:

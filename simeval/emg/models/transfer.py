@@ -7,6 +7,23 @@ from numpy.typing import NDArray
 
 from simeval.grasp import Array
 
+SHARE = 0.7
+"""Of the trials given to a grasp, how many are believed: the surest ones."""
+ROUNDS = 3
+"""Of self-training. Both were chosen on validation trials."""
+
+
+def believed(posteriors: Array) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and grasps of the surest of (N, 6) posteriors, the same share for each grasp, for self-training."""
+    found = posteriors.argmax(axis=1)
+    rows = []
+    for grasp in np.unique(found):
+        own = np.flatnonzero(found == grasp)
+        surest = np.argsort(-posteriors[own, grasp], kind="stable")
+        rows.append(own[surest[: max(1, int(SHARE * len(own)))]])
+    chosen = np.concatenate(rows)
+    return chosen, found[chosen]
+
 
 def moved(
     values: Array, targets: NDArray[np.intp], sessions: NDArray[Any], target_values: Array,
