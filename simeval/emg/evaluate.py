@@ -67,7 +67,7 @@ def evaluate(
             for split in make_splits(protocol, recordings, seed):
                 for name in models:
                     config = preset(name)
-                    if seed == 0 or not _same_for_all_seeds(protocol, config):
+                    if seed == 0 or not same_for_all_seeds(protocol, config):
                         jobs.append((name, config, split, seed))
     runner = _Runner(recordings, work, only_finished)
     found = []
@@ -81,7 +81,8 @@ def evaluate(
     return found
 
 
-def _same_for_all_seeds(protocol: str, config: Config) -> bool:
+def same_for_all_seeds(protocol: str, config: Config) -> bool:
+    """Whether neither split nor training has chance in it."""
     return config.kind in ("lda", "svm") and protocol.removesuffix("-unlabelled") in _FIXED
 
 
@@ -101,7 +102,7 @@ class _Runner:
             parts = [self.posteriors(_name(part), part, split, seed) for part in config.parts]
             finished = [part for part in parts if part is not None]
             return combine(finished) if len(finished) == len(parts) else None
-        if _same_for_all_seeds(split.protocol, config):
+        if same_for_all_seeds(split.protocol, config):
             seed = 0
         path = None if self._work is None else _path(self._work, self._content, name, config, split, seed)
         if path is not None and path.is_file():
