@@ -134,12 +134,13 @@ def page(results: Sequence[Results], stream: Sequence[EmgRow], network: str = NE
         "# Six grasps from two channels of surface EMG\n",
         f"Made by `{COMMAND}`. Unless it says synthetic, every number is on **real** recordings, UCI's \"sEMG for "
         f'Basic Hand Movements" (doi 10.24432/C5TK53): {_data(results)} One trial is one decision, over its first 5 s; '
-        "chance is 16.7 %. Brackets: 95 % intervals with sessions resampled, so they say how it may be on other days and "
-        "people like these; with three or four clusters they are rough. Numbers are in %, over all test trials of all seeds.\n",
+        "chance is 16.7 %. Brackets: 95 % intervals with sessions resampled, so they say how it may be on other days "
+        "and people like these; with three or four clusters they are rough. Numbers are in %, over all test trials of "
+        "all seeds.\n",
         f"`{network}` is the network of this project: log-power spectrograms, bands as channels of three convolutions "
         "over time. `resnet18` (half the paper's width) has the same input as an image. `lda` and `svm` use the "
-        "features of `simeval.emg.features`, all of them: strong baselines. `ensemble` is the geometric mean of `band-net` "
-        "and `svm`. `general` is the shipped model's kind: it sees windows of 1 s, and its posteriors are averaged.\n",
+        "features of `simeval.emg.features`, all of them: strong baselines. `ensemble` is the geometric mean of "
+        "`band-net` and `svm`. `general` is the shipped model's kind: it sees windows of 1 s, and its posteriors are averaged.\n",
         _unfinished(results),
         "![confusion matrices](emg_confusion.png)\n",
         "![learning curves](emg_learning.png)\n",
@@ -263,8 +264,8 @@ def _tried() -> str:
         "## What was tried\n\n"
         "Settings were chosen on the first halves of the days of Database 2 (first 30 repetitions to train on, the "
         "next 20 to validate) and on first against second halves in Database 1. Features, and whether to standardise "
-        "sessions, were first compared on the tests of `chronological`, `leave-one-day-out` and `leave-one-subject-out`, so "
-        "those rows of `lda` and `svm` flatter them a little.\n\n"
+        "sessions, were first compared on the tests of `chronological`, `leave-one-day-out` and `leave-one-subject-out`, "
+        "so those rows of `lda` and `svm` flatter them a little.\n\n"
         "- Standardising each session by itself and learning from its own surest answers (`…-unlabelled`) is worth the "
         "most on a new day. It assumes about as many trials of each grasp, and is no help on a new person.\n"
         "- Pretraining on other days, then tuning on the target's trials, is what helps with one or two calibration "
@@ -316,7 +317,7 @@ def _draw_confusion(ax: Any, found: Results) -> None:
     own = [t for t in found.tested if t.model == NETWORK]
     if not own:
         return
-    counts = sum(confusion(t.probabilities, t.truth) for t in own).astype(float)
+    counts = np.sum([confusion(t.probabilities, t.truth) for t in own], axis=0).astype(float)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
     for i, row in enumerate(share):
