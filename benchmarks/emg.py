@@ -10,6 +10,7 @@ import math
 import platform
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -97,10 +98,11 @@ class Results(NamedTuple):
 def run(options: argparse.Namespace) -> list[Results]:
     """Run what is missing of the parts asked for."""
     results = []
+    read = cache(load_recordings)
     for part in PARTS:
         if options.part and part.name not in options.part:
             continue
-        recordings = load_recordings(part.recordings, options.data)
+        recordings = read(part.recordings, options.data)
         with Bars({part.name: 1}, "folds") as bars:
             tested = evaluate(
                 recordings, [part.protocol], part.models, options.seeds or part.seeds, options.work,
@@ -140,7 +142,8 @@ def page(results: Sequence[Results], stream: Sequence[EmgRow], network: str = NE
         f"`{network}` is the network of this project: log-power spectrograms, bands as channels of three convolutions "
         "over time. `resnet18` (half the paper's width) has the same input as an image. `lda` and `svm` use the "
         "features of `simeval.emg.features`, all of them: strong baselines. `ensemble` is the geometric mean of "
-        "`band-net` and `svm`. `general` is the shipped model's kind: it sees windows of 1 s, and its posteriors are averaged.\n",
+        "`band-net` and `svm`. `general` is the shipped model's kind: it sees windows of 1 s, whose posteriors are "
+        "averaged.\n",
         _unfinished(results),
         "![confusion matrices](emg_confusion.png)\n",
         "![learning curves](emg_learning.png)\n",
@@ -220,14 +223,18 @@ def _unfinished(results: Sequence[Results]) -> str:
     lines = []
     for part in PARTS:
         found = next((f for f in results if f.part == part), None)
+        missing = []
         for model in part.models:
             seeds = {t.seed for t in found.tested if t.model == model} if found else set()
             wanted = 1 if same_for_all_seeds(part.protocol, preset(model)) else part.seeds
             if len(seeds) < wanted:
-                lines.append(f"{part.name}: {model} {len(seeds)} of {wanted}")
+                missing.append(f"{model} {len(seeds)} of {wanted}")
+        if missing:
+            lines.append(f"| {part.recordings} `{part.protocol}` | {', '.join(missing)} |")
     if not lines:
         return f"All {SEEDS} seeds of everything were run.\n"
-    return "**Not finished**: seeds run so far, where they are fewer than asked for: " + "; ".join(lines) + ".\n"
+    table = "\n".join(["| not finished | seeds run so far |", "| --- | --- |", *lines])
+    return f"The same command goes on where this was stopped.\n\n{table}\n"
 
 
 def streaming() -> list[EmgRow]:
@@ -264,8 +271,8 @@ def _tried() -> str:
         "## What was tried\n\n"
         "Settings were chosen on the first halves of the days of Database 2 (first 30 repetitions to train on, the "
         "next 20 to validate) and on first against second halves in Database 1. Features, and whether to standardise "
-        "sessions, were first compared on the tests of `chronological`, `leave-one-day-out` and `leave-one-subject-out`, "
-        "so those rows of `lda` and `svm` flatter them a little.\n\n"
+        "sessions, were first compared on the tests of `chronological`, `leave-one-day-out` and "
+        "`leave-one-subject-out`, so those rows of `lda` and `svm` flatter them a little.\n\n"
         "- Standardising each session by itself and learning from its own surest answers (`…-unlabelled`) is worth the "
         "most on a new day. It assumes about as many trials of each grasp, and is no help on a new person.\n"
         "- Pretraining on other days, then tuning on the target's trials, is what helps with one or two calibration "
