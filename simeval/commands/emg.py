@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simeval.commands.options import INTERRUPTED, Data, key_values, say, show
+from simeval.commands.options import INTERRUPTED, key_values, say, show
 from simeval.errors import DataError, SettingError, unknown_name
 
 if TYPE_CHECKING:
@@ -20,6 +20,11 @@ app = typer.Typer(help="Surface EMG to grasp types: train, evaluate, stream.", n
 
 FORMATS = ("table", "json")
 SHIPPED = "general"
+DATA_HELP = "Folder with the UCI recordings (has 'Database 1' or semg/ in it)."
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", envvar="SIMEVAL_DATA", exists=True, file_okay=False, help=DATA_HELP, metavar="DIR"),
+]
 Which = Annotated[
     str, typer.Option("--recordings", help="uci, uci-1, uci-2, synthetic, or a .csv or .npz file.", metavar="WHICH")
 ]
