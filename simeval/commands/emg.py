@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Surface EMG to grasp types: train, evaluate, stream.", no_args_is_help=True)
 
 FORMATS = ("table", "json")
+USUAL = ("chronological", "leave-one-day-out", "leave-one-subject-out")
 SHIPPED = "general"
 DATA_HELP = "Folder with the UCI recordings (has 'Database 1' or semg/ in it)."
 Data = Annotated[
@@ -63,13 +64,16 @@ def train(
 @app.command("evaluate")
 def evaluate(
     protocols: Annotated[
-        list[str] | None, typer.Option("--protocol", help="Repeatable; default all.", metavar="NAME")
+        list[str] | None,
+        typer.Option(
+            "--protocol", help="Repeatable; default: those of one day, a new day and a new person.", metavar="NAME"
+        ),
     ] = None,
     models: Annotated[
         list[str] | None, typer.Option("--model", help="Repeatable; default lda, svm and band-net.", metavar="NAME")
     ] = None,
     recordings: Which = "synthetic",
-    seeds: Annotated[int, typer.Option(min=1, help="From 0.")] = 5,
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 1,
     work: Annotated[Path, typer.Option("--work", help="Finished folds are kept here.", metavar="DIR")] = Path(
         "runs/emg"
     ),
@@ -80,13 +84,12 @@ def evaluate(
     from simeval.commands.progress import Bars
     from simeval.emg.evaluate import evaluate as run
     from simeval.emg.files import load_recordings
-    from simeval.emg.protocols import PROTOCOLS
     from simeval.emg.summary import plain_rows, summarise
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
     found = load_recordings(recordings, data)
-    wanted = protocols or [p for p in PROTOCOLS if _possible(p, found)]
+    wanted = protocols or [p for p in USUAL if _possible(p, found)]
     with Bars({"folds": 1}, "folds") as bars:
         try:
             tested = run(found, wanted, models or ["lda", "svm", "band-net"], seeds, work, bars.callback("folds"))
