@@ -321,9 +321,9 @@ def figures(results: Sequence[Results], out: Path) -> None:
 
 
 def _draw_confusion(ax: Any, found: Results) -> None:
-    own = [t for t in found.tested if t.model == NETWORK]
-    if not own:
-        return
+    models = {t.model for t in found.tested}
+    model = next(name for name in (NETWORK, "svm", *models) if name in models)  # the network, once it is run
+    own = [t for t in found.tested if t.model == model]
     counts = np.sum([confusion(t.probabilities, t.truth) for t in own], axis=0).astype(float)
     share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     ax.imshow(share, cmap="Blues", vmin=0, vmax=100)
@@ -333,7 +333,7 @@ def _draw_confusion(ax: Any, found: Results) -> None:
                 ax.text(j, i, f"{value:.0f}", ha="center", va="center", fontsize=7, color="w" if value > 60 else "k")
     ax.set_xticks(range(len(LABELS)), [label[:5] for label in LABELS], fontsize=7, rotation=45)
     ax.set_yticks(range(len(LABELS)), [label[:5] for label in LABELS], fontsize=7)
-    ax.set_title(f"{found.part.protocol}\n{found.part.recordings}, {NETWORK}, %", fontsize=8)
+    ax.set_title(f"{found.part.protocol}\n{found.part.recordings}, {model}, %", fontsize=8)
 
 
 def _draw_learning(ax: Any, found: Results) -> None:
