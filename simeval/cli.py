@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import dataset, doctor, listing, replay, run, show, train
+from simeval.commands import dataset, doctor, emg, listing, replay, run, show, train
 from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
@@ -31,6 +31,7 @@ app.command("objects")(listing.objects)
 app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(emg.app, name="emg")
 
 
 @app.callback()

@@ -1,0 +1,163 @@
+"""Run classifiers through protocols: every posterior of every test trial is kept, and nothing is computed twice."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simeval.emg.metrics import Indices
+from simeval.emg.models.base import Classifier
+from simeval.emg.models.config import Config
+from simeval.emg.models.ensemble import combine
+from simeval.emg.models.presets import PRESETS, preset
+from simeval.emg.models.store import make_classifier
+from simeval.emg.protocols import Split, make_splits
+from simeval.emg.recordings import Recordings
+from simeval.grasp import Array
+
+VERSION = 1
+"""Changes whenever the same split and configuration would give another posterior: stored ones are then made anew."""
+SEEDS = 5
+_FIXED = ("chronological", "leave-one-day-out", "leave-one-subject-out")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tested:
+    """Posteriors of the test trials of one fold, seed and model."""
+
+    model: str
+    protocol: str
+    fold: str
+    seed: int
+    rows: NDArray[np.intp]  # (N,) of the recordings
+    probabilities: Array  # (N, 6)
+    truth: Indices  # (N,)
+
+
+def evaluate(
+    recordings: Recordings, protocols: Sequence[str], models: Sequence[str], seeds: int = SEEDS,
+    work: Path | None = None, progress: Callable[[int, int], None] | None = None, only_finished: bool = False,
+) -> list[Tested]:  # fmt: skip
+    """Train and test; resumable where there is a folder to keep results in.
+
+    A seed decides the split, where it is drawn, and the training. Classifiers without chance in them are the same for
+    every seed of a protocol whose splits are fixed, and run once there.
+
+    Args:
+        recordings: checked ones.
+        protocols: names of `PROTOCOLS`.
+        models: names of presets.
+        seeds: how many, from 0.
+        work: folder of finished folds.
+        progress: called with (done, total) folds.
+        only_finished: run nothing, return what is stored.
+
+    Raises:
+        SettingError: unknown protocol or model.
+        DataError: the recordings don't have what a protocol needs.
+    """
+    jobs: list[tuple[str, Config, Split, int]] = []
+    for protocol in protocols:
+        for seed in range(seeds):
+            for split in make_splits(protocol, recordings, seed):
+                for name in models:
+                    config = preset(name)
+                    if seed == 0 or not same_for_all_seeds(protocol, config):
+                        jobs.append((name, config, split, seed))
+    runner = _Runner(recordings, work, only_finished)
+    found = []
+    for done, (name, config, split, seed) in enumerate(jobs):
+        probabilities = runner.posteriors(name, config, split, seed)
+        if probabilities is not None:
+            truth = recordings.targets[split.test]
+            found.append(Tested(name, split.protocol, split.fold, seed, split.test, probabilities, truth))
+        if progress:
+            progress(done + 1, len(jobs))
+    return found
+
+
+def same_for_all_seeds(protocol: str, config: Config) -> bool:
+    """Whether neither split nor training has chance in it."""
+    return config.kind in ("lda", "svm") and protocol.removesuffix("-unlabelled") in _FIXED
+
+
+class _Runner:
+    """Posteriors of splits, from the store where they are in it."""
+
+    def __init__(self, recordings: Recordings, work: Path | None, only_finished: bool) -> None:
+        self._recordings = recordings
+        self._work = work
+        self._only_finished = only_finished
+        self._content = digest(recordings)
+        self._last: dict[str, tuple[Any, Classifier]] = {}  # by configuration
+
+    def posteriors(self, name: str, config: Config, split: Split, seed: int) -> Array | None:
+        """Return (N, 6); None where it isn't finished and nothing is to be run. An ensemble's parts are run, not it."""
+        if config.kind == "ensemble":
+            parts = [self.posteriors(_name(part), part, split, seed) for part in config.parts]
+            finished = [part for part in parts if part is not None]
+            return combine(finished) if len(finished) == len(parts) else None
+        if same_for_all_seeds(split.protocol, config):
+            seed = 0
+        path = None if self._work is None else _path(self._work, self._content, name, config, split, seed)
+        if path is not None and path.is_file():
+            return np.load(path, allow_pickle=False).astype(np.float64)
+        if self._only_finished:
+            return None
+        return _stored(path, self._run(config, split, seed))
+
+    def _run(self, config: Config, split: Split, seed: int) -> Array:
+        """Train, adapt or calibrate as the split allows, test; the last training is kept, as for several k."""
+        recordings = self._recordings
+        align = split.unlabelled or len(split.calibration) > 0
+        kind, training = config.model_dump_json(), (seed, align, split.train.tobytes())
+        if kind not in self._last or self._last[kind][0] != training:
+            fitted = make_classifier(config)
+            fitted.fit(recordings[split.train], seed, align)
+            self._last[kind] = (training, fitted)
+        classifier = copy.deepcopy(self._last[kind][1])
+        if len(split.calibration):
+            classifier.calibrate(recordings[split.calibration], seed)
+        if split.unlabelled:
+            classifier.adapt(recordings.signals[split.test])
+        return classifier.predict_proba(recordings.signals[split.test])
+
+
+def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:
+    fold = split.fold.replace("/", "-")
+    return work / split.protocol / name / f"{fold}-seed{seed}-{_key(content, config, split)}.npy"
+
+
+def _name(config: Config) -> str:
+    return next((name for name, known in PRESETS.items() if known == config), config.kind)
+
+
+def _stored(path: Path | None, probabilities: Array) -> Array:
+    """Write posteriors where there is a store; return them as they will be read from it."""
+    single = probabilities.astype(np.float32)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part.npy")
+        np.save(part, single)
+        part.replace(path)
+    return single.astype(np.float64)
+
+
+def digest(recordings: Recordings) -> str:
+    """8 hex digits that name the content of recordings."""
+    content = hashlib.sha256(np.ascontiguousarray(recordings.signals).tobytes())
+    for values in (recordings.labels, recordings.subjects, recordings.sessions, recordings.repetitions):
+        content.update("\0".join(map(str, values.tolist())).encode())
+    return content.hexdigest()[:8]
+
+
+def _key(content: str, config: Config, split: Split) -> str:
+    parts = hashlib.sha256(f"{VERSION} {content} {config.model_dump_json()} {split.unlabelled}".encode())
+    for rows in (split.train, split.test, split.calibration):
+        parts.update(np.asarray(rows, dtype=np.int64).tobytes() + b"|")
+    return parts.hexdigest()[:8]

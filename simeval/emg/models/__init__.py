@@ -1,0 +1,1 @@
+"""Classifiers of trials behind one small interface: `base.Classifier`."""

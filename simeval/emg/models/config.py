@@ -1,0 +1,75 @@
+"""What a classifier is, as data; and the presets."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from simeval.emg.features import FEATURES
+from simeval.emg.spectrogram import SOURCE_SAMPLES, Spectrogram
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    samples: int = Field(default=SOURCE_SAMPLES, ge=125)
+    """The first so many samples of a trial are used."""
+
+
+class ClassicalConfig(_Config):
+    """LDA or SVM on features."""
+
+    kind: Literal["lda", "svm"] = "lda"
+    features: tuple[str, ...] = tuple(FEATURES)
+    svm_c: float = Field(default=10.0, gt=0)
+
+
+class Augmentation(BaseModel):
+    """What is drawn anew for every trial of a batch; spectrograms are standardised, so 1 is a standard deviation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    noise: float = Field(default=0.5, ge=0)
+    gain: float = Field(default=0.05, ge=0)
+    """Of both channels together, of each, and of its spectrum's tilt."""
+    shift: int = Field(default=2, ge=0)
+    """Frames that a trial is moved in time at most."""
+
+
+class NetworkConfig(_Config):
+    """A network on spectrograms and its training."""
+
+    kind: Literal["network"] = "network"
+    architecture: Literal["resnet18", "band-net"] = "band-net"
+    width: int = Field(default=128, ge=4)
+    spectrogram: Spectrogram = Spectrogram()
+    standardise: bool = True
+    """Each channel's band to mean 0 and deviation 1 over the training trials."""
+    frames: int = Field(default=0, ge=0)
+    """Frames that the network sees at a time, drawn at random in training; 0: the whole trial."""
+    augment: Augmentation | None = Augmentation()
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(default=3e-3, gt=0)
+    schedule: Literal["one-cycle", "constant"] = "one-cycle"
+    weight_decay: float = Field(default=0.02, ge=0)
+    label_smoothing: float = Field(default=0.05, ge=0, lt=1)
+    batch: int = Field(default=64, ge=2)
+    epochs: float = Field(default=20, ge=0)
+    """Passes over the training trials at least."""
+    steps: int = Field(default=300, ge=1)
+    """Batches at least."""
+    calibration: Literal["tuned", "moved"] = "tuned"
+    """Go on with the target's trials, or anew with the training trials moved onto them as well."""
+    calibration_steps: int = Field(default=100, ge=0)
+    """Of going on, at a third of the learning rate."""
+    members: int = Field(default=1, ge=1)
+    """Networks trained from different seeds; their posteriors are averaged."""
+
+
+class EnsembleConfig(_Config):
+    """Several classifiers, the geometric mean of their posteriors."""
+
+    kind: Literal["ensemble"] = "ensemble"
+    parts: tuple[ClassicalConfig | NetworkConfig, ...]
+
+
+Config = Annotated[ClassicalConfig | NetworkConfig | EnsembleConfig, Field(discriminator="kind")]

@@ -1,0 +1,43 @@
+"""Classifiers by name."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from simeval.emg.models.config import ClassicalConfig, Config, EnsembleConfig, NetworkConfig
+from simeval.emg.spectrogram import SOURCE
+from simeval.errors import unknown_name
+
+_LDA, _SVM = ClassicalConfig(kind="lda"), ClassicalConfig(kind="svm")
+_BAND_NET = NetworkConfig()
+_RESNET = NetworkConfig(architecture="resnet18", width=32, epochs=20, steps=1)
+
+PRESETS: dict[str, Config] = {
+    "lda": _LDA,
+    "svm": _SVM,
+    "resnet18": _RESNET,
+    "resnet18-source": NetworkConfig(
+        architecture="resnet18", width=64, spectrogram=SOURCE, standardise=False, augment=None, optimizer="sgd",
+        learning_rate=1e-3, schedule="constant", weight_decay=0, label_smoothing=0, batch=10, epochs=30,
+        steps=1,
+    ),
+    "band-net": _BAND_NET,
+    "general": NetworkConfig(frames=7, steps=3000),
+    "ensemble": EnsembleConfig(parts=(_BAND_NET, _SVM)),
+}  # fmt: skip
+"""Classifiers by name; `resnet18-source` is the source system's; `general` decides on windows of 1 s."""
+
+
+def preset(name: str) -> Config:
+    """Return a configuration by its name.
+
+    Raises:
+        SettingError: there is no such preset.
+    """
+    if name not in PRESETS:
+        raise unknown_name("model", name, PRESETS)
+    return PRESETS[name]
+
+
+def shipped() -> Path:
+    """Return the folder of the model that comes with simeval: `general`, trained on the real recordings."""
+    return Path(str(files("simeval.emg.models") / "general"))
