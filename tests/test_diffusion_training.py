@@ -121,7 +121,7 @@ def test_the_local_denoiser_learns_from_what_holds_and_what_fails(name: str, ban
     small = {
         "model.types": '["tip", "cylindrical"]', "model.network.width": "64", "model.network.blocks": "1",
         "train.steps": "150", "train.batch": "64", "train.learning_rate": "0.003", "train.warm_up": "5",
-        "train.ema": "0.9",
+        "train.ema": "0.9", "train.points": "0.1",
     }  # fmt: skip
     chosen = changed(PRESETS[name], small)
     failed = replace(bank, grasps=bank.grasps.with_(translation=bank.grasps.translation + 0.05))

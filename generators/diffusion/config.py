@@ -72,6 +72,10 @@ class TrainConfig(BaseModel):
     guess: bool = False
     """Every other step, a local denoiser looks from where it guessed the grasp to be, as it does when sampling (Chen et
     al. 2023, "Analog bits", self-conditioning); else from the noised grasp."""
+    points: float = Field(default=0.0, ge=0)
+    """Weight of a second loss beside that of the prediction: the squared distance of the hand's parts from where they
+    are in the clean grasp, over `train.POINT_SCALE` squared, times the squared signal. It tells how much each number
+    matters: an error of the wrist's turn moves fingertips more than one of the last joint."""
     warm_up: int = Field(default=0, ge=0)
     """Steps over which the learning rate grows from 0."""
     decay: bool = False

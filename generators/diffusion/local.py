@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from simeval.generators.diffusion.coding import GRASP_POINT, CodeSpec, Grasps
 from simeval.generators.diffusion.geometry import Shape, basis_points
 from simeval.generators.diffusion.network import NetworkSpec, Sinusoids
-from simeval.generators.energy.energy import hand_tensors
+from simeval.generators.energy.energy import hand_tensors, place
 from simeval.generators.field import Field, Grid
-from simeval.hand import load_hand
+from simeval.grasp import JOINT_COUNT
 
 PROBES, PROBE_REACH = 6, 0.12
 """Probes a side of the cube around the grasp point, and how far [m] the cube reaches from it."""
@@ -42,25 +42,17 @@ class Look(nn.Module):
     point: Tensor
     probe: Tensor
     basis: Tensor
-    link: Tensor
-    center: Tensor
-    radius: Tensor
-    lower: Tensor
-    upper: Tensor
 
     def __init__(self) -> None:
         super().__init__()
         axis = torch.linspace(-PROBE_REACH, PROBE_REACH, PROBES)
         cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
-        hand, spheres = load_hand(), hand_tensors()
         for name, value in {
             "point": torch.tensor(GRASP_POINT), "probe": cube + torch.tensor(GRASP_POINT),
-            "basis": torch.tensor(basis_points()[:BASIS]).float(), "link": spheres.link, "center": spheres.center,
-            "radius": spheres.radius, "lower": torch.tensor(hand.lower).float(),
-            "upper": torch.tensor(hand.upper).float(),
+            "basis": torch.tensor(basis_points()[:BASIS]).float(),
         }.items():  # fmt: skip
             self.register_buffer(name, value, persistent=False)
-        self.size = 5 * len(spheres.link) + len(cube) + BASIS + 1 + 3 + len(hand.lower)
+        self.size = 5 * len(hand_tensors().link) + len(cube) + BASIS + 1 + 3 + JOINT_COUNT
 
     @torch.no_grad()
     def forward(self, hands: Grasps, packed: PackedFields, which: Tensor) -> Tensor:
@@ -71,20 +63,18 @@ class Look(nn.Module):
         its size, and where it is; the joints.
         """
         field, back = packed.field, hands.rotation.mT
-        turn, shift = load_hand().link_transforms(hands.joints)
-        spheres = (turn[:, self.link] @ self.center[:, :, None])[..., 0] + shift[:, self.link]
-        origin = hands.translation[:, None]
-        distance, outward = field.signed_and_gradient(spheres @ back + origin, which)
-        clearance = distance - self.radius
+        spheres, origin = hand_tensors(str(hands.joints.device)), hands.translation[:, None]
+        distance, outward = field.signed_and_gradient(place(spheres, hands), which)
+        clearance = distance - spheres.radius
         outward = (outward @ hands.rotation) * torch.exp(-clearance.clamp(min=0) / NEAR)[..., None]
         around = field.signed(self.probe @ back + origin, which)
         radius, center = packed.radius[which, None], field.center[which]
         whole = field.signed(self.basis * radius[..., None] @ back + center[:, None], which) / radius
-        place = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
-        joints = 2 * (hands.joints - self.lower) / (self.upper - self.lower) - 1
+        middle = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
+        joints = 2 * (hands.joints - spheres.lower) / (spheres.upper - spheres.lower) - 1
         return torch.cat([
             torch.tanh(clearance / NEAR), torch.tanh(clearance / TOUCHING), outward.flatten(1),
-            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), place / AROUND, joints,
+            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), middle / AROUND, joints,
         ], dim=1)  # fmt: skip
 
 

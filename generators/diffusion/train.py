@@ -21,12 +21,14 @@ from simeval.generators.diffusion.config import Preset, changed, preset
 from simeval.generators.diffusion.geometry import Shape, describe
 from simeval.generators.diffusion.model import GraspModel, Objects
 from simeval.generators.diffusion.noise import Schedule, target
+from simeval.generators.energy.energy import hand_tensors, place
 from simeval.generators.energy.generator import check_device
 from simeval.grasp import Array, GraspBatch
 from simeval.objects import ObjectLibrary
 
 STATE, CURVE = "training.pt", "curve.json"
 SAVE_EVERY = 60.0  # s between checkpoints
+POINT_SCALE = 0.03  # m
 CURVE_POINTS = 400
 
 
@@ -219,7 +221,12 @@ def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, cho
     if settings.guess and state.step % 2:
         with torch.no_grad():
             guess = model.clean(noised, t, model.predict(noised, t, told, batch))
-    loss = torch.nn.functional.mse_loss(model.predict(noised, t, told, batch, guess), wanted)
+    found = model.predict(noised, t, told, batch, guess)
+    loss = torch.nn.functional.mse_loss(found, wanted)
+    if settings.points:
+        away = hand_points(model, model.clean(noised, t, found), batch) - hand_points(model, clean, batch)
+        signal = model.schedule.signal.to(clean)[t].square()
+        loss = loss + settings.points * (signal * away.square().sum(2).mean(1)).mean() / POINT_SCALE**2
     state.optimizer.zero_grad()
     loss.backward(loss.detach() if settings.loss_as_gradient else None)
     if settings.clip:
@@ -232,6 +239,11 @@ def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, cho
         for name, value in model.network.state_dict().items():
             state.mean[name].lerp_(value, 1 - keep)
     return float(loss.detach())
+
+
+def hand_points(model: GraspModel, unit: Tensor, objects: Objects) -> Tensor:
+    """Centres (B, S, 3) [m] of the hand's spheres, in the object frame, at scaled codes (B, D); differentiable."""
+    return place(hand_tensors(str(unit.device)), model.read(unit, objects.place, objects.posture))
 
 
 def noised_and_target(model: GraspModel, clean: Tensor, noise: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

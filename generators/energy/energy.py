@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -99,7 +100,26 @@ def contact_groups(kind: GraspType) -> list[np.ndarray]:
     return [np.flatnonzero(wanted & (part == p)) for p in range(-1, len(FINGERS)) if (wanted & (part == p)).any()]
 
 
-def place(hand: HandTensors, state: State) -> Tensor:
+class Posed(Protocol):
+    """Anything that says where B hands are."""
+
+    @property
+    def rotation(self) -> Tensor:
+        """(B, 3, 3), palm in the object frame."""
+        ...
+
+    @property
+    def translation(self) -> Tensor:
+        """(B, 3) m."""
+        ...
+
+    @property
+    def joints(self) -> Tensor:
+        """(B, 22) rad."""
+        ...
+
+
+def place(hand: HandTensors, state: Posed) -> Tensor:
     """Spheres' centres (B, S, 3) [m] in the object frame."""
     turn, shift = load_hand().link_transforms(state.joints)
     local = (turn[:, hand.link] @ hand.center[:, :, None])[..., 0] + shift[:, hand.link]
