@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,11 +48,11 @@ def write_film(path: Path, pictures: Iterable[NDArray[np.uint8]], frames_per_s: 
     import imageio.v2 as imageio
 
     suffix = path.suffix.lower()
-    kind = (
-        {"duration": 1e3 / frames_per_s, "loop": 0} if suffix == ".gif" else {"fps": frames_per_s, "codec": "libx264"}
-    )
+    fps: dict[str, Any] = {"fps": frames_per_s, "codec": "libx264"}
+    kind = {"duration": 1e3 / frames_per_s, "loop": 0} if suffix == ".gif" else fps
     unfinished = path.with_name(f".{path.stem}-{os.getpid()}{suffix}")
     try:
+        writer: Any
         with imageio.get_writer(unfinished, **kind) as writer:
             for picture in pictures:
                 writer.append_data(picture)

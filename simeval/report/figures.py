@@ -207,10 +207,16 @@ def success_by_type(trials: Trials) -> Drawing | None:
             value = np.array([100 * r.value for _, r in there])
             reach = np.array([(100 * (r.value - r.low), 100 * (r.high - r.value)) for _, r in there]).reshape(-1, 2).T
             ax.errorbar(
-                value, [y for y, _ in there], xerr=np.maximum(reach, 0), label=name, color=f"C{k}",
+                value, [y for y, _ in there], xerr=np.maximum(reach, 0), label=_short(name), color=f"C{k}",
                 marker=_MARKERS[k], linestyle="none", markersize=4, elinewidth=1, clip_on=False,
             )  # fmt: skip
-        ax.set(title=protocol, xlabel="success %", xlim=(0, 100), yticks=range(len(groups)), yticklabels=groups)
+        ax.set(
+            title=protocol,
+            xlabel="success %",
+            xlim=(0, 100),
+            yticks=range(len(groups)),
+            yticklabels=map(_short, groups),
+        )
         for edge in range(1, len(groups)):
             ax.axhline(edge - 0.5, color="0.85", linewidth=0.8)
         ax.grid(axis="y", visible=False)
@@ -234,7 +240,7 @@ def success_by_object(trials: Trials) -> Drawing | None:
     shown = codes[:MOST_OBJECTS]
     rates = np.array([[100 * np.mean(counts[c].get(n, [math.nan])) for n in names] for c in shown])
     sizes = np.array([[len(counts[c].get(n, [])) for n in names] for c in shown])
-    figure, ax = _axes(1.8 + 0.85 * len(names), 1.3 + 0.15 * len(shown))
+    figure, ax = _axes(1.8 + 0.85 * len(names), 2.2 + 0.15 * len(shown))
     _heatmap(ax, rates, [_short(c) for c in shown], [_short(n, 24) for n in names], "success %")
     for label in ax.get_xticklabels():
         label.set(rotation=30, ha="right")
@@ -256,10 +262,8 @@ def sensitivity(trials: Trials) -> Drawing | None:
     loads = {name: sorted({load for _, load in cells}) for name, cells in sweeps.items()}
     frictions = {name: sorted({friction for friction, _ in cells}) for name, cells in sweeps.items()}
     widths = [len(loads[name]) for name in sweeps]
-    figure, axes = plt.subplots(
-        1, len(sweeps), figsize=(1.2 + sum(0.4 + 1.15 * w for w in widths), 1.2 + 0.5 * max(map(len, frictions.values()))),
-        squeeze=False, width_ratios=widths,
-    )  # fmt: skip
+    size = (1.2 + sum(0.4 + 1.15 * w for w in widths), 1.2 + 0.5 * max(map(len, frictions.values())))
+    figure, axes = plt.subplots(1, len(sweeps), figsize=size, squeeze=False, width_ratios=widths)
     for ax, (name, cells) in zip(axes[0], sweeps.items(), strict=True):
         rates = np.full((len(frictions[name]), len(loads[name])), math.nan)
         texts = np.full(rates.shape, "", dtype=object)
@@ -302,7 +306,7 @@ def penetration_and_slip(trials: Trials) -> Drawing | None:
                     values, share, where="post", color=f"C{k}", linestyle=_DASHES[k], label=f"{name} ({len(values)})"
                 )
             else:
-                ax.plot([], [], color=f"C{k}", linestyle=_DASHES[k], label=f"{name} (0)")
+                ax.plot([], [], color=f"C{k}", linestyle=_DASHES[k], label=f"{_short(name)} (0)")
         ax.set(xlabel=text, xscale="symlog", ylim=(0, 101), xlim=(0, None))
         ax.xaxis.set_major_formatter("{x:g}")
     axes[0][0].set_ylabel("trials at most that, %")
@@ -322,15 +326,17 @@ def cpu_cost(trials: Trials) -> Drawing | None:
     if frame.empty:
         return None
     figure, ax = _axes(5.5, 1.2 + 0.32 * len(trials.by_name))
-    sns.boxplot(
+    sns.boxenplot(
         frame, x="cpu_s", y="generator", hue="protocol", order=list(trials.by_name), hue_order=trials.protocols,
-        ax=ax, fliersize=1.5, linewidth=0.8, palette="colorblind", saturation=0.9,
+        ax=ax, orient="h", width_method="linear", flier_kws={"s": 4}, palette="colorblind", saturation=0.9,
     )  # fmt: skip
     ax.set(xlabel="CPU seconds a trial (simulation, not generation)", ylabel="", xscale="log")
     ax.set_yticks(range(len(trials.by_name)), [_short(n, 40) for n in trials.by_name])
     ax.xaxis.set_major_formatter("{x:g}")
     sns.move_legend(ax, "upper left", bbox_to_anchor=(1, 1), title=None)
-    caption = f"Boxes: quartiles and median; whiskers: 1.5 times the box; points: what lies beyond.{trials.note}"
+    caption = (
+        f"Line: median; boxes: the middle half, three quarters and so on of the trials; points: the rest.{trials.note}"
+    )
     return Drawing("cpu_cost", "CPU time of a trial", caption, figure)
 
 
@@ -353,8 +359,8 @@ def type_confusion(trials: Trials) -> Drawing | None:
     columns = [*GRASP_TYPES, "none"]
     across = min(3, len(typed))
     down = math.ceil(len(typed) / across)
-    size = (0.9 + 2.3 * across, 0.9 + down * (0.7 + 0.26 * len(rows)))
-    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharex=True, sharey=True)
+    size = (0.9 + 2.0 * across, 0.5 + down * (1.1 + 0.24 * len(rows)))
+    figure, axes = plt.subplots(down, across, figsize=size, squeeze=False, sharey=True)
     for ax, (name, records) in zip(axes.flat, typed.items(), strict=False):
         counts = np.zeros((len(rows), len(columns)))
         for r in records:
@@ -362,10 +368,9 @@ def type_confusion(trials: Trials) -> Drawing | None:
             counts[rows.index(r.grasp_type), columns.index(found)] += 1
         share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         texts = np.where(counts > 0, counts.astype(int).astype(str), "")
-        _heatmap(ax, share, rows, columns, "", texts, bar=False)
+        _heatmap(ax, share, [_short(t) for t in rows], columns, "", texts, bar=False)
         ax.set_title(_short(name, 30))
-        for label in ax.get_xticklabels():
-            label.set(rotation=45, ha="right")
+        ax.tick_params(axis="x", rotation=90)
     for ax in list(axes.flat)[len(typed) :]:
         ax.set_visible(False)
     figure.supylabel("asked for", fontsize="small")
@@ -415,8 +420,8 @@ def wrist_sphere(trials: Trials) -> Drawing | None:
     shown = sum(map(len, directions.values()))
     where_from = "" if shown == total else f" ({shown} of {total}: those of objects that are at hand)"
     caption = (
-        f"Where the wrist is, seen from the object's centre of mass: above at the top, below at the bottom; equal areas, "
-        f"one point a grasp{where_from}.{trials.note}"
+        f"Where the wrist is, seen from the object's centre of mass: above at the top, below at the bottom; equal "
+        f"areas, one point a grasp{where_from}.{trials.note}"
     )
     return Drawing("wrist_sphere", "Diversity of wrists", caption, figure)
 

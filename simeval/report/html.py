@@ -75,7 +75,8 @@ def header(title: str, lines: Sequence[str], sections: Sequence[tuple[str, str]]
 
 def section(name: str, title: str, content: str) -> str:
     """Return a section with a heading; `content` is HTML."""
-    return f'<section id="{name}" aria-labelledby="{name}-title"><h2 id="{name}-title">{escape(title)}</h2>{content}</section>'
+    heading = f'<h2 id="{name}-title">{escape(title)}</h2>'
+    return f'<section id="{name}" aria-labelledby="{name}-title">{heading}{content}</section>'
 
 
 def figures(pictures: Sequence[Picture]) -> str:
@@ -128,7 +129,8 @@ def trial_table() -> str:
 <button type="button" id="filter-clear">Clear</button></div>
 <p class="dim" id="count" role="status"></p>
 <div class="scroll" id="trials-box" tabindex="0" role="region" aria-label="Trials">
-<table id="trials"><caption>A heading sorts; a button shows the trial in 3D.</caption><thead></thead><tbody></tbody></table></div>
+<table id="trials"><caption>A heading sorts; a button shows the trial in 3D.</caption>
+<thead></thead><tbody></tbody></table></div>
 <button type="button" id="more" hidden>Show more</button>"""
 
 

@@ -116,7 +116,7 @@ def choose_trials(by_name: Mapping[str, Sequence[TrialRecord]], count: int) -> l
     no grasp exists can't be looked at.
     """
     groups: list[list[tuple[str, TrialRecord]]] = []
-    for name in reversed(by_name):
+    for name in reversed(list(by_name)):
         outcomes: dict[tuple[bool, str], list[TrialRecord]] = {}
         for record in by_name[name]:
             if record.rotation and np.isfinite([*record.rotation, *record.translation, *record.joints]).all():

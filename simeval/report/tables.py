@@ -116,10 +116,10 @@ def rich_table(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> "Gr
 
 
 def html_tables(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> str:
-    """Return the tables as HTML <table> elements, each in a box that scrolls sideways, and a paragraph of conditions."""
+    """Return the tables as HTML, each in a box that scrolls sideways, and a paragraph with their conditions."""
     from html import escape
 
-    tables = []
+    tables: list[str] = []
     for grid in _grids(rows, outcomes):
         kinds = [' class="number"' if i >= grid.names else "" for i in range(len(grid.headers))]
         head = "".join(f'<th scope="col"{k}>{escape(c)}</th>' for c, k in zip(grid.headers, kinds, strict=True))

@@ -124,11 +124,12 @@
       $("canvas").focus({ preventScroll: true });
     }
   }
-  if (chosen.length) {
+  function start() {
     let painter = null;
     try { painter = new Viewer.Painter(data.scenes); } catch (error) {
       $("no-webgl").hidden = false;
       $("panel").hidden = true;
+      document.documentElement.dataset.ready = "yes";
     }
     if (painter) {
       panel = new Viewer.Panel($("panel"), data.scenes, painter, describe);
@@ -153,5 +154,6 @@
       setTimeout(next, 0);
     }
   }
-  if (!panel) document.documentElement.dataset.ready = "yes";
+  if (chosen.length) setTimeout(start, 50);  // after the page has been painted
+  else document.documentElement.dataset.ready = "yes";
 })();

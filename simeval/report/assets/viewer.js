@@ -204,7 +204,7 @@ const Viewer = (() => {
       const reach = Math.hypot(...sub(center, palm)) + (object ? object.size : 0.1) + 0.1;
       const frame = alongZ(up), c = Math.cos(camera.height);
       const away = apply(frame, [c * Math.cos(camera.azimuth), c * Math.sin(camera.azimuth), Math.sin(camera.height)]);
-      const distance = (1.35 * reach) / camera.zoom / Math.min(1, aspect), eye = add(middle, scale(away, distance));
+      const distance = (1.1 * reach) / camera.zoom / Math.min(1, aspect), eye = add(middle, scale(away, distance));
       const z = away, x = unit(cross(up, z)), y = cross(z, x), near = 0.02, far = distance + 3;
       const f = 1 / Math.tan(0.35), a = (far + near) / (near - far), b = (2 * far * near) / (near - far);
       const t = [-dot(x, eye), -dot(y, eye), -dot(z, eye)], g = f / aspect;
@@ -331,5 +331,5 @@ const Viewer = (() => {
     painter.paint(id, moments.length ? moments[moments.length - 1] : null, START(), 240, 240, false);
     copy(painter, canvas);
   }
-  return { Painter, Panel, thumbnail };
+  return { Painter, Panel, thumbnail, primitives };
 })();
