@@ -215,18 +215,24 @@ const Viewer = (() => {
     }
   }
 
-  const START = () => ({ azimuth: 0.6, height: 0.4, zoom: 1 });
+  /* Where to look from first: from before the palm and a little from the thumb's side, never from below. */
+  function start(scenes, id) {
+    const trial = scenes.trials[id], object = scenes.objects[trial.object];
+    const frame = alongZ(object ? object.up : [0, 0, 1]), towards = apply(trial.palm.slice(0, 9), unit([0.6, -1, 0.2]));
+    const [x, y, z] = [0, 1, 2].map((i) => dot(towards, [frame[i], frame[3 + i], frame[6 + i]]));
+    return { azimuth: Math.atan2(y, x), height: Math.max(0.25, Math.min(0.9, Math.asin(z))), zoom: 1 };
+  }
 
   /* The panel: a canvas to turn by pointer, keys or buttons, the moments of a trial, and what is seen in words. */
   class Panel {
     constructor(root, scenes, painter, describe) {
-      Object.assign(this, { scenes, painter, describe, camera: START(), pointers: new Map(), timer: 0 });
+      Object.assign(this, { scenes, painter, describe, pointers: new Map(), timer: 0 });
       this.find = (name) => root.querySelector(`[data-part=${name}]`);
       this.canvas = this.find("canvas");
       this.slider = this.find("slider");
       this.find("play").addEventListener("click", () => (this.timer ? this.stop() : this.play()));
       this.find("glass").addEventListener("change", () => this.paint());
-      this.find("reset").addEventListener("click", () => { this.camera = START(); this.paint(); });
+      this.find("reset").addEventListener("click", () => { this.camera = start(scenes, this.id); this.paint(); });
       for (const name of ["commanded", "held", "end"]) this.find(name).addEventListener("click", () => { this.stop(); this.go(name); });
       this.slider.addEventListener("input", () => { this.stop(); this.go(Number(this.slider.value)); });
       this.canvas.addEventListener("keydown", (event) => this.key(event));
@@ -246,6 +252,7 @@ const Viewer = (() => {
     show(id) {
       this.stop();
       this.id = id;
+      this.camera = start(this.scenes, id);
       this.moments = decode(this.scenes.trials[id]);
       const held = this.scenes.trials[id].held;
       if (held !== null) this.moments[held].held = true;
@@ -328,7 +335,7 @@ const Viewer = (() => {
   }
   function thumbnail(painter, id, canvas) {
     const moments = decode(painter.scenes.trials[id]);
-    painter.paint(id, moments.length ? moments[moments.length - 1] : null, START(), 240, 240, false);
+    painter.paint(id, moments.length ? moments[moments.length - 1] : null, start(painter.scenes, id), 240, 240, false);
     copy(painter, canvas);
   }
   return { Painter, Panel, thumbnail, primitives };
