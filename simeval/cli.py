@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import dataset, doctor, emg, listing, replay, run, show, train
+from simeval.commands import dataset, doctor, emg, listing, replay, report, run, show, train
 from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("table")(show.table)
+app.command("report")(report.report)
+app.command("figures")(report.figures)
 app.command("replay")(replay.replay)
 app.command("generators")(listing.generators)
 app.command("suites")(listing.suites)

@@ -26,9 +26,14 @@ class StoredTrial:
     model: ObjectModel
     physics: Physics
 
+    @property
+    def task(self) -> Task:
+        """What a worker needs to run the trial again."""
+        return Task(self.trial, self.model, self.physics)
+
     def run(self) -> TrialRecord:
         """Run the trial again, in a process of its own: it may be one that crashes."""
-        return next(iter(run_tasks([Task(self.trial, self.model, self.physics)], workers=1)))
+        return next(iter(run_tasks([self.task], workers=1)))
 
 
 def run_folders(paths: Iterable[Path]) -> list[Path]:

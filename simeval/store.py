@@ -194,6 +194,7 @@ def read_run(path: Path | str) -> Run:
 
 def same_result(a: TrialRecord, b: TrialRecord) -> list[str]:
     """Names of the fields that differ, timings apart. Floats are compared bit for bit, so NaN equals NaN."""
+    a, b = _coerce(a), _coerce(b)  # one that has not been stored may count in integers
     names = (f.name for f in fields(TrialRecord) if f.name not in TIMING_FIELDS)
     return [name for name in names if _bits(getattr(a, name)) != _bits(getattr(b, name))]
 

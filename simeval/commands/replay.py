@@ -9,6 +9,7 @@ from simeval.commands.options import Data, show
 from simeval.errors import DataError, SettingError
 
 if TYPE_CHECKING:
+    from simeval.motion import Motion
     from simeval.replay import StoredTrial
 
 
@@ -22,22 +23,22 @@ def replay(
         Path | None, typer.Option(help="The run's mesh, where it isn't where it was.", metavar="FILE")
     ] = None,
     image: Annotated[Path | None, typer.Option(help="Also draw it, to a .png file.", metavar="FILE")] = None,
+    video: Annotated[Path | None, typer.Option(help="Also film it: .gif or .mp4 (extra view).", metavar="FILE")] = None,
+    view: Annotated[bool, typer.Option("--view", help="Also show it in 3D, in the browser of this machine.")] = False,
 ) -> None:
     """Run a stored trial again and compare bit for bit; exit with 1 where the result is another."""
     from simeval.replay import find_trial, restore_trial, run_folders
     from simeval.store import same_result
 
-    if image is not None and image.suffix.lower() != ".png":
-        raise SettingError(f"--image {image}: expected a file name that ends in .png")
-    if image is not None and not image.absolute().parent.is_dir():
-        raise DataError(f"--image {image}: there is no folder {image.absolute().parent}")
+    _check_outputs(image, video, view)
     stored = restore_trial(*find_trial(run_folders(run), trial_id), data, mesh)
     record = stored.record
     what = f"{record.object_code} at {record.scale:g}, {record.grasp_type or 'any type'}, grasp {record.index}"
     show(f"trial {record.trial_id} of {stored.folder}: {what}, {record.protocol}")
-    now = stored.run()
-    if image is not None:
-        _draw(stored, image)
+    motion = _watch(stored) if image or video or view else None
+    now = motion.record if motion else stored.run()
+    if motion:
+        _show_motion(stored, motion, image, video, view)
     differing = same_result(record, now)
     for name in differing:
         show(f"  {name}: {getattr(record, name)} stored, {getattr(now, name)} now")
@@ -48,14 +49,74 @@ def replay(
     show(f"reproduced bit for bit: {now.outcome}{f' ({now.reason})' if now.reason else ''}, {measured}")
 
 
-def _draw(stored: "StoredTrial", image: Path) -> None:
-    from simeval.physics.render import render_trial
+def _check_outputs(image: Path | None, video: Path | None, view: bool) -> None:
+    """Find out what can't be drawn before anything is run."""
+    if image is not None and image.suffix.lower() != ".png":
+        raise SettingError(f"--image {image}: expected a file name that ends in .png")
+    if image is not None and not image.absolute().parent.is_dir():
+        raise DataError(f"--image {image}: there is no folder {image.absolute().parent}")
+    if video is not None:
+        from simeval.video import check_film
 
+        check_film(video)
+    if view:
+        from simeval.report.viewer import check_display
+
+        check_display()
+
+
+def _watch(stored: "StoredTrial") -> "Motion":
+    from simeval.motion import record_motions
+
+    [(_, motion, reason)] = record_motions([stored.task], workers=1)
+    if motion is None:
+        raise SettingError(f"nothing to see of trial {stored.record.trial_id}: {reason}")
+    return motion
+
+
+def _show_motion(
+    stored: "StoredTrial", motion: "Motion", image: Path | None, video: Path | None, view: bool
+) -> None:  # fmt: skip
+    if not motion.moments and (image or video):
+        raise SettingError(
+            f"no picture of trial {stored.record.trial_id}: it ended before its simulation began "
+            f"({motion.record.outcome}: {motion.record.reason}). --view shows its grasp."
+        )
+    if image:
+        _draw(stored, motion, image)
+    if video:
+        _film(stored, motion, video)
+    if view:
+        from simeval.report.viewer import open_viewer
+
+        show(f"viewer: {open_viewer(stored, motion)}")
+
+
+def _draw(stored: "StoredTrial", motion: "Motion", image: Path) -> None:
+    import matplotlib.image
+
+    from simeval.physics.render import render_strip
+
+    assert stored.trial.grasp is not None
+    looks = [moment for i, moment in enumerate(motion.moments) if i != motion.held]  # evenly spaced
     try:
-        render_trial(stored.trial, stored.model, stored.physics, image)
-    except ValueError as error:
-        raise SettingError(f"no picture of trial {stored.record.trial_id}: {error}") from None
+        matplotlib.image.imsave(image, render_strip(stored.model, stored.trial.grasp, looks))
+    except OSError as error:
+        raise DataError(f"{image} can't be written: {error}") from error
     show(f"picture: {image}")
+
+
+def _film(stored: "StoredTrial", motion: "Motion", video: Path) -> None:
+    from simeval.commands.progress import Bars
+    from simeval.physics.render import FILM_FRAMES_PER_S, film_times, render_film
+    from simeval.video import write_film
+
+    assert stored.trial.grasp is not None
+    total = len(film_times(motion.moments))
+    with Bars({"filming": total}, "pictures") as bars:
+        pictures = render_film(stored.model, stored.trial.grasp, motion.moments, bars.callback("filming"))
+        write_film(video, pictures, FILM_FRAMES_PER_S)
+    show(f"film: {video}, {total / FILM_FRAMES_PER_S:.1f} s as simulated")
 
 
 def _difference(stored: "StoredTrial") -> str:

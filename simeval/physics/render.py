@@ -1,69 +1,71 @@
 """Pictures of a trial, by PyBullet's software renderer: no screen needed."""
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from tempfile import NamedTemporaryFile
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.grasp import Array
+from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand, urdf_path
+from simeval.motion import Moment
 from simeval.objects.model import Mesh, ObjectModel
-from simeval.physics.execute import execute, object_frame
-from simeval.physics.protocols import palm_rise, shake_axes
-from simeval.physics.settings import Physics
-from simeval.physics.world import State, World, bullet, quaternion
-from simeval.records import Trial
+from simeval.physics.protocols import shake_axes
+from simeval.physics.world import bullet, quaternion
 
 OBJECT_COLOR = (0.36, 0.62, 0.66, 1.0)
 FLOOR_COLOR = (0.82, 0.82, 0.8, 1.0)
+FILM_FRAMES_PER_S = 20.0
+
+Picture = NDArray[np.uint8]
 
 
-class Frame(NamedTuple):
-    """What is to be seen at one moment."""
+def render_strip(model: ObjectModel, grasp: GraspBatch, moments: Sequence[Moment], frames: int = 3) -> Picture:
+    """Pictures of a trial beside one another (480, 480 * frames, 3), from its first moment to its last."""
+    chosen = [moments[i] for i in np.linspace(0, len(moments) - 1, frames).round().astype(int)]
+    pictures = [draw(model, grasp.rotation[0], grasp.translation[0], moment) for moment in chosen]
+    return np.concatenate(pictures, axis=1)
 
-    object: State
-    joints: Array  # (22,) rad
-    rise: float  # m, palm above where it began
+
+def render_film(
+    model: ObjectModel, grasp: GraspBatch, moments: Sequence[Moment], progress: Callable[[int, int], None] | None = None
+) -> Iterator[Picture]:
+    """Yield the pictures (480, 480, 3) of a film of a trial at the speed it had; `progress` gets (done, total)."""
+    times = np.array([moment.time for moment in moments])
+    wanted = film_times(moments)
+    latest = np.searchsorted(times, wanted + 1e-9, side="right") - 1
+    picture = None
+    for done, index in enumerate(latest.tolist()):
+        if progress:
+            progress(done, len(wanted))
+        if picture is None or index != latest[done - 1]:
+            picture = draw(model, grasp.rotation[0], grasp.translation[0], moments[index])
+        yield picture
+    if progress:
+        progress(len(wanted), len(wanted))
 
 
-def render_trial(trial: Trial, model: ObjectModel, physics: Physics, path: Path, frames: int = 3) -> None:
-    """Run a trial again and write a strip of pictures of it, from the start to the end, as PNG."""
-    import matplotlib.image
-
-    seen: list[Frame] = []
-
-    def watch(world: World) -> None:
-        rise = palm_rise(world.steps * physics.timestep) if trial.condition.protocol == "lift" else 0.0
-        seen.append(Frame(world.state(), world.joints(), rise))
-
-    execute(trial, model, physics, watch)
-    if trial.grasp is None or not seen:
-        raise ValueError("nothing moved in this trial: it ended before its simulation began")
-    chosen = [seen[i] for i in np.linspace(0, len(seen) - 1, frames).round().astype(int)]
-    grasp = trial.grasp
-    strip = [draw(model, grasp.rotation[0], grasp.translation[0], frame) for frame in chosen]
-    matplotlib.image.imsave(path, np.concatenate(strip, axis=1))
+def film_times(moments: Sequence[Moment]) -> Array:
+    """Times (T,) [s] of the pictures of a film; the last moment stays for a second."""
+    first, last = moments[0].time, moments[-1].time
+    return first + np.arange(round((last - first + 1.0) * FILM_FRAMES_PER_S)) / FILM_FRAMES_PER_S
 
 
 def draw(
-    model: ObjectModel, rotation: Array, translation: Array, frame: Frame, size: int = 480, azimuth: float = 35.0
-) -> NDArray[np.uint8]:
+    model: ObjectModel, rotation: Array, translation: Array, moment: Moment, size: int = 480, azimuth: float = 35.0
+) -> Picture:
     """Picture (size, size, 3) of a hand at a palm pose in the world and an object; `azimuth` [deg] about up."""
     p = bullet()
     p.resetSimulation()
     hand = p.loadURDF(str(urdf_path()), translation.tolist(), quaternion(rotation).tolist(), useFixedBase=True)
-    for i, angle in enumerate(frame.joints.tolist()):
+    for i, angle in enumerate(moment.joints.tolist()):
         p.resetJointState(hand, i, angle)
     with NamedTemporaryFile("w", suffix=".obj", prefix="simeval-") as file:
         file.write(_obj(model.surface))
         file.flush()
         shape = p.createVisualShape(p.GEOM_MESH, fileName=file.name, rgbaColor=OBJECT_COLOR)
-        turn, origin = object_frame(model, frame.object)
-        p.createMultiBody(0, -1, shape, origin.tolist(), quaternion(turn).tolist())
-    _add_floor(model, frame.rise)
+        p.createMultiBody(0, -1, shape, moment.origin.tolist(), quaternion(moment.rotation).tolist())
+    _add_floor(model, moment.rise)
     view, projection = _camera(model, translation, azimuth)
     image = p.getCameraImage(
         size,
@@ -79,9 +81,7 @@ def draw(
     return np.reshape(np.asarray(image, dtype=np.uint8), (size, size, 4))[:, :, :3]
 
 
-def draw_hand(
-    joints: Array, colors: Mapping[str, Sequence[float]], size: tuple[int, int] = (480, 600)
-) -> NDArray[np.uint8]:
+def draw_hand(joints: Array, colors: Mapping[str, Sequence[float]], size: tuple[int, int] = (480, 600)) -> Picture:
     """Picture (height, width, 3) of the hand alone, seen from before the palm and from the thumb's side.
 
     Args:

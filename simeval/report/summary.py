@@ -124,6 +124,13 @@ def outcome_counts(runs: Sequence[Run]) -> list[OutcomeRow]:
     return rows
 
 
+def records_by_name(runs: Sequence[Run]) -> dict[str, list[TrialRecord]]:
+    """Return the trials behind each generator's rows of `summarise`, in its order; several suites are named, too."""
+    entries = _entries(runs)
+    several = len({entry.suite for entry in entries}) > 1
+    return {f"{e.label} ({e.suite})" if several else e.label: e.records for e in entries}
+
+
 # Metrics
 
 

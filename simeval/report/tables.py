@@ -29,6 +29,7 @@ __all__ = [
     "GroupBy",
     "MetricRow",
     "OutcomeRow",
+    "html_tables",
     "outcome_counts",
     "render",
     "rich_table",
@@ -112,6 +113,26 @@ def rich_table(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> "Gr
             table.add_row(*(Text(cell) for cell in line))
         tables.append(table)
     return Group(*tables, Text(_caption(outcomes), style="dim"))
+
+
+def html_tables(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> str:
+    """Return the tables as HTML, each in a box that scrolls sideways, and a paragraph with their conditions."""
+    from html import escape
+
+    tables: list[str] = []
+    for grid in _grids(rows, outcomes):
+        kinds = [' class="number"' if i >= grid.names else "" for i in range(len(grid.headers))]
+        head = "".join(f'<th scope="col"{k}>{escape(c)}</th>' for c, k in zip(grid.headers, kinds, strict=True))
+        body = [
+            "<tr>" + "".join(f"<td{k}>{escape(c)}</td>" for c, k in zip(line, kinds, strict=True)) + "</tr>"
+            for line in grid.lines
+        ]
+        what = "Metrics" if not tables else "Outcomes"
+        tables.append(
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{what}"><table>'
+            f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        )
+    return "\n".join([*tables, f'<p class="dim">{escape(_caption(outcomes))}</p>'])
 
 
 # What the tables show

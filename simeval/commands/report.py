@@ -1,0 +1,113 @@
+"""`simeval report` and `simeval figures`: what runs say, as one HTML file or as pictures."""
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from simeval.commands.options import Data, Workers, all_cores, show
+from simeval.errors import DataError, SettingError
+
+if TYPE_CHECKING:
+    from simeval.report.figures import Drawing
+    from simeval.report.report import Source, Views
+
+DEFAULT_TRIALS = 24
+Runs = Annotated[list[Path], typer.Argument(help="Run folders, or folders with some below them.", metavar="RUN...")]
+
+
+def report(
+    runs: Runs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write.", metavar="FILE")] = Path("report.html"),
+    trials: Annotated[
+        int, typer.Option(min=0, max=500, help="How many trials get a 3D view.", metavar="N")
+    ] = DEFAULT_TRIALS,
+    trial: Annotated[
+        list[str] | None, typer.Option("--trial", help="One that does, by its id; repeatable.", metavar="ID")
+    ] = None,
+    rerun: Annotated[
+        bool,
+        typer.Option("--rerun/--no-rerun", help="Run those trials again to see what moved, or show commanded poses."),
+    ] = True,
+    title: Annotated[str, typer.Option(help="Title of the report.")] = "simeval report",
+    data: Data = None,
+    workers: Workers = None,
+) -> None:
+    """Write one HTML file that needs nothing else: tables, figures, every trial, and a 3D view of some."""
+    from simeval.replay import run_folders
+    from simeval.report.html import Picture
+    from simeval.report.report import read_sources, report_page
+
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise SettingError(f"--out {out}: expected a file name that ends in .html")
+    if not out.absolute().parent.is_dir():
+        raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
+    sources = read_sources(run_folders(runs))
+    views = _views(sources, trials, trial or [], rerun, data, all_cores() if workers is None else workers)
+    from simeval.report.figures import as_svg
+
+    pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, data)]
+    page = report_page(sources, views, pictures, title).encode()
+    _write(out, page)
+    show(f"report: {out}, {len(page) / 1e6:.1f} MB, {len(views.trials)} trials in 3D")
+
+
+def figures(
+    runs: Runs,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write to.", metavar="DIR")] = Path("figures"),
+    format: Annotated[
+        list[str] | None, typer.Option("--format", "-f", help="png, svg or pdf; repeatable; default png and svg.")
+    ] = None,
+    data: Data = None,
+) -> None:
+    """Draw the figures of some runs, for a paper."""
+    from simeval.replay import run_folders
+    from simeval.report.figures import check_formats, save
+    from simeval.report.report import read_sources
+
+    formats = check_formats(format or ["png", "svg"])
+    sources = read_sources(run_folders(runs))
+    for drawing in _figures(sources, data):
+        files = save(drawing, out, formats)
+        show(f"{', '.join(map(str, files))}: {drawing.title}")
+
+
+def _views(
+    sources: "list[Source]", count: int, ids: list[str], rerun: bool, data: Path | None, workers: int
+) -> "Views":  # fmt: skip
+    from simeval.commands.options import say
+    from simeval.commands.progress import Bars
+    from simeval.report.report import choose_trials, make_views, named_trials
+    from simeval.report.summary import records_by_name
+
+    by_name = records_by_name([source.run for source in sources])
+    chosen = {record.trial_id: (name, record) for name, record in named_trials(by_name, ids)}
+    for name, record in choose_trials(by_name, count):
+        chosen.setdefault(record.trial_id, (name, record))
+    if chosen and rerun:
+        say(f"running {len(chosen)} trials again for the 3D view; --no-rerun leaves that out")
+    with Bars({"running again": len(chosen)}, "trials") as bars:
+        return make_views(sources, list(chosen.values()), data, rerun, workers, bars.callback("running again"))
+
+
+def _figures(sources: "list[Source]", data: Path | None) -> "list[Drawing]":
+    from simeval.commands.progress import Bars
+    from simeval.report.figures import FIGURES, draw_figures
+
+    with Bars({"drawing": len(FIGURES)}, "figures") as bars:
+        return draw_figures([source.run for source in sources], data, bars.callback("drawing"))
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file that appears when it is complete."""
+    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
+    try:
+        unfinished.write_bytes(content)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror or error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()

@@ -1,0 +1,64 @@
+"""Pictures to a film file: GIF with imageio alone, MP4 with imageio-ffmpeg beside it (both are in the extra `view`)."""
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simeval.errors import DataError, SettingError
+
+SUFFIXES = (".gif", ".mp4")
+NEEDED = {".gif": ("imageio",), ".mp4": ("imageio", "imageio_ffmpeg")}
+
+
+def check_film(path: Path) -> None:
+    """Find out, before anything is run, whether a film can be written to a path.
+
+    Raises:
+        SettingError: unknown kind of film, or a package is missing; the message says how to install it.
+        DataError: the folder doesn't exist.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise SettingError(f"--video {path}: expected a file name that ends in {' or '.join(SUFFIXES)}")
+    missing = [name.replace("_", "-") for name in NEEDED[suffix] if find_spec(name) is None]
+    if missing:
+        other = " A .gif needs no ffmpeg." if missing == ["imageio-ffmpeg"] else ""
+        raise SettingError(f"--video {path} needs {' and '.join(missing)}: pip install 'simeval[view]'.{other}")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"--video {path}: there is no folder {path.absolute().parent}")
+
+
+def write_film(path: Path, pictures: Iterable[NDArray[np.uint8]], frames_per_s: float) -> None:
+    """Write pictures (height, width, 3) as a film; the file appears when it is complete.
+
+    Args:
+        path: what `check_film` has accepted.
+        pictures: all of one size.
+        frames_per_s: speed. GIF viewers know steps of 10 ms only.
+
+    Raises:
+        DataError: it can't be written (disk full, no permission, ffmpeg fails).
+    """
+    import imageio.v2 as imageio
+
+    suffix = path.suffix.lower()
+    fps: dict[str, Any] = {"fps": frames_per_s, "codec": "libx264"}
+    kind = {"duration": 1e3 / frames_per_s, "loop": 0} if suffix == ".gif" else fps
+    unfinished = path.with_name(f".{path.stem}-{os.getpid()}{suffix}")
+    try:
+        writer: Any
+        with imageio.get_writer(unfinished, **kind) as writer:
+            for picture in pictures:
+                writer.append_data(picture)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error}") from error
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
