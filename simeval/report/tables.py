@@ -38,6 +38,7 @@ __all__ = [
 
 FORMATS = ("md", "csv", "json", "latex")
 MISSING = "–"
+_LATEX_COLUMNS = 5  # wider tables are scaled to the width of the text
 
 _HEADERS = {
     "lift_success": "lift %",
@@ -61,7 +62,7 @@ _NOT_IN_GROUPED_TERMINAL = ("crash_rate", "cpu_s_per_grasp")
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class Grid:
     """A table of text: the first `names` columns are names, the others numbers."""
 
     headers: list[str]
@@ -81,8 +82,8 @@ def render(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], format: st
         SettingError: no such format.
     """
     writers: dict[str, Callable[[], str]] = {
-        "md": lambda: _markdown(_grids(rows, outcomes), _caption(outcomes)),
-        "latex": lambda: _latex(_grids(rows, outcomes), _caption(outcomes)),
+        "md": lambda: markdown(_grids(rows, outcomes), _caption(outcomes)),
+        "latex": lambda: latex(_grids(rows, outcomes), _caption(outcomes)),
         "csv": lambda: _csv(rows),
         "json": lambda: json.dumps([_plain(row) for row in rows], indent=2, allow_nan=False) + "\n",
     }
@@ -117,11 +118,11 @@ def rich_table(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> "Gr
 # What the tables show
 
 
-def _grids(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], short: bool = False) -> list[_Grid]:
+def _grids(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], short: bool = False) -> list[Grid]:
     return [grid for grid in (_metric_grid(rows, short), _outcome_grid(outcomes, short)) if grid.lines]
 
 
-def _metric_grid(rows: Sequence[MetricRow], short: bool) -> _Grid:
+def _metric_grid(rows: Sequence[MetricRow], short: bool) -> Grid:
     """One line per generator, suite and group."""
     several = len({r.suite for r in rows}) > 1
     grouped = any(r.group != ALL for r in rows)
@@ -135,7 +136,7 @@ def _metric_grid(rows: Sequence[MetricRow], short: bool) -> _Grid:
         line = [generator, *([suite] if several else []), *([group] if grouped else [])]
         cells = [_cell(found.get((metric, protocol)), short) for metric, protocol, _ in columns]
         text.append([*line, *cells, _count(found.values())])
-    return _Grid([*names, *(header for _, _, header in columns), "n"], text, len(names))
+    return Grid([*names, *(header for _, _, header in columns), "n"], text, len(names))
 
 
 def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str]]:
@@ -167,7 +168,7 @@ def _cell(row: MetricRow | None, short: bool) -> str:
     if row is None or math.isnan(row.value):
         return MISSING
     scale, digits = (100, 1) if _is_rate(row.metric) else (1, 2)
-    value, low, high = (f"{scale * v:.{digits}f}" for v in (row.value, row.low, row.high))
+    value, low, high = (f"{scale * v:.{digits}f}" if math.isfinite(v) else "∞" for v in (row.value, row.low, row.high))
     if math.isnan(row.low) or (short and not row.metric.endswith("_success")):
         return value
     gap = "\n" if short else " "
@@ -184,7 +185,7 @@ def _counts_trials(row: MetricRow) -> bool:
     return row.protocol != "secure" and row.metric == f"{row.protocol.replace('-', '_')}_success"
 
 
-def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> _Grid:
+def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> Grid:
     """One line per generator and protocol; in a terminal the outcomes share a column."""
     seen = {name for row in outcomes for name in row.counts}
     names = [*(str(o) for o in Outcome if o in seen), *sorted(seen - set(Outcome))]
@@ -198,8 +199,8 @@ def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> _Grid:
         else:
             lines.append([*line, *(str(row.counts.get(name, 0)) for name in names), str(row.n)])
     if short:
-        return _Grid([*headers, "outcomes"], lines, len(headers) + 1)
-    return _Grid([*headers, *names, "n"], lines, len(headers))
+        return Grid([*headers, "outcomes"], lines, len(headers) + 1)
+    return Grid([*headers, *names, "n"], lines, len(headers))
 
 
 def _caption(outcomes: Sequence[OutcomeRow]) -> str:
@@ -223,7 +224,9 @@ def _caption(outcomes: Sequence[OutcomeRow]) -> str:
 # How they are written
 
 
-def _markdown(grids: Sequence[_Grid], caption: str) -> str:
+def markdown(grids: Sequence[Grid], caption: str) -> str:
+    """Tables of text and what they show, as Markdown."""
+
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
 
@@ -236,30 +239,35 @@ def _markdown(grids: Sequence[_Grid], caption: str) -> str:
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}", "∞": r"$\infty$",
+    "−": "$-$",
 } | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
 
 
-def _escape(text: str) -> str:
+def latex_text(text: str) -> str:
     """LaTeX text; a first bracket is kept from being an argument of the line break before it."""
     return ("{}" if text.startswith("[") else "") + "".join(_LATEX_SPECIAL.get(c, c) for c in text)
 
 
-def _latex(grids: Sequence[_Grid], caption: str) -> str:
-    """A `table` float for a document that uses the package booktabs."""
+def latex(grids: Sequence[Grid], caption: str) -> str:
+    """A `table` float for a document that uses the packages booktabs and graphicx; no wider than the text."""
 
     def line(cells: Iterable[str]) -> str:
-        return " & ".join(_escape(cell) for cell in cells) + r" \\"
+        return " & ".join(latex_text(cell) for cell in cells) + r" \\"
 
     tabulars = []
     for grid in grids:
         columns = "l" * grid.names + "r" * (len(grid.headers) - grid.names)
         body = [line(grid.headers), r"\midrule", *(line(cells) for cells in grid.lines)]
-        tabulars.append(
-            "\n".join([f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
-        )
-    body_text = "\n\n\\medskip\n".join(tabulars)
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{_escape(caption)}}}\n{body_text}\n\\end{{table}}\n"
+        tabular = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
+        wide = len(grid.headers) > _LATEX_COLUMNS
+        tabulars.append("\n".join([r"\resizebox{\textwidth}{!}{%", *tabular, "}"] if wide else tabular))
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs, graphicx}", r"\begin{table}", r"\centering",
+            f"\\caption{{{latex_text(caption)}}}", "\n\n\\medskip\n".join(tabulars), "\\end{table}\n",
+        ]
+    )  # fmt: skip
 
 
 def _plain(row: MetricRow) -> dict[str, Any]:
