@@ -166,8 +166,8 @@ def page(found: list[Coverage], command: str) -> str:
     parts = [
         "# Coverage of the 95 % intervals\n",
         f"Made by `{command}` (simulated data, {repeats} experiments a number, so ± {error:.1f} points is one's "
-        f"standard error). Of {len(found)} numbers {len(found) - len(outside)} lie between 93 and 97 %, {low} below, {high} "
-        "above. Wanted: 93 to 97 %.\n",
+        f"standard error). Of {len(found)} numbers {len(found) - len(outside)} lie between 93 and 97 %, {low} "
+        f"below, {high} above. Wanted: 93 to 97 %.\n",
     ]
     for method, note in NOTES.items():
         own = [c for c in found if c.method == method]

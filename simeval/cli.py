@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import dataset, doctor, listing, replay, run, show, train
+from simeval.commands import compare, dataset, doctor, listing, replay, run, show, train
 from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
@@ -24,6 +24,8 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("table")(show.table)
+app.command("compare")(compare.compare)
+app.command("gate")(compare.gate)
 app.command("replay")(replay.replay)
 app.command("generators")(listing.generators)
 app.command("suites")(listing.suites)

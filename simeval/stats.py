@@ -332,10 +332,9 @@ def paired_difference(
     )
     if found.method != "none":
         found = replace(found, method=f"paired-{found.method}")
-    return PairedDifference(
-        found, *unmatched, len(shared) - len(pairs), test, k,
-        _sign_change_test(np.bincount(codes, difference), resamples, seed), _detectable(difference, codes, binary),
-    )  # fmt: skip
+    p_value = _sign_change_test(np.bincount(codes, difference).astype(float), resamples, seed)
+    seen = _detectable(difference, codes, binary)
+    return PairedDifference(found, *unmatched, len(shared) - len(pairs), test, k, p_value, seen)
 
 
 def independent_difference(a: Estimate, b: Estimate) -> Estimate:

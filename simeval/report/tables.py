@@ -148,7 +148,7 @@ def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str
     columns = []
     for metric in sorted(protocols, key=lambda m: order.get(m, len(order))):
         protocol = min(protocols[metric], key=lambda p: (p not in PROTOCOLS, p))  # lift before six-direction
-        title = _HEADERS.get(metric, metric.replace("_", " ") + (" %" if _is_rate(metric) else ""))
+        title = header_of(metric)
         if short:
             columns.append((metric, protocol, _TERMINAL_HEADERS.get(title, title)))
         else:
@@ -159,7 +159,13 @@ def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str
     return [column for column in columns if column[0] not in hidden]
 
 
-def _is_rate(metric: str) -> bool:
+def header_of(metric: str) -> str:
+    """Return a metric's heading, with its unit."""
+    return _HEADERS.get(metric, metric.replace("_", " ") + (" %" if is_rate(metric) else ""))
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a fraction, shown in percent."""
     return metric.endswith(("_success", "_rate")) or metric.startswith("type_fidelity")
 
 
@@ -167,7 +173,7 @@ def _cell(row: MetricRow | None, short: bool) -> str:
     """Percent, mm or s, as in "88.3 [84.1, 91.5]"; in a terminal the interval stands below."""
     if row is None or math.isnan(row.value):
         return MISSING
-    scale, digits = (100, 1) if _is_rate(row.metric) else (1, 2)
+    scale, digits = (100, 1) if is_rate(row.metric) else (1, 2)
     value, low, high = (f"{scale * v:.{digits}f}" if math.isfinite(v) else "∞" for v in (row.value, row.low, row.high))
     if math.isnan(row.low) or (short and not row.metric.endswith("_success")):
         return value
@@ -235,6 +241,24 @@ def markdown(grids: Sequence[Grid], caption: str) -> str:
         rule = ["---"] * grid.names + ["---:"] * (len(grid.headers) - grid.names)
         blocks.append("\n".join([line(grid.headers), line(rule), *(line(cells) for cells in grid.lines)]))
     return "\n\n".join([*blocks, caption]) + "\n"
+
+
+def plain_text(grids: Sequence[Grid], notes: Sequence[str]) -> str:
+    """Tables of text in aligned columns, and what they show, a line each."""
+    blocks = []
+    for grid in grids:
+        table = [grid.headers, *grid.lines]
+        widths = [max(len(line[i]) for line in table) for i in range(len(grid.headers))]
+        blocks.append(
+            "\n".join(
+                "  ".join(
+                    c.ljust(w) if i < grid.names else c.rjust(w)
+                    for i, (c, w) in enumerate(zip(line, widths, strict=True))
+                ).rstrip()
+                for line in table
+            )
+        )
+    return "\n\n".join([*blocks, "\n".join(notes)]) + "\n"
 
 
 _LATEX_SPECIAL = {
