@@ -198,7 +198,7 @@ NOTES = {
         "`clustered_mean`; values whose logarithm has a spread of 0.4 between objects and 0.8 within, about that of "
         "penetrations, and the logarithms themselves. In points: mm, s, …"
     ),
-    "p95": "`clustered_percentile` on the same values, a quarter of the experiments. –: the upper end is mostly infinite.",
+    "p95": "`clustered_percentile` on the same values, a quarter of the experiments. –: the upper end is infinite.",
     "paired difference": (
         "`paired_difference` of outcomes; 30 or 5 % of the conditions, more on some objects than others (correlation "
         "0.3, 0.1, 0.3), are drawn anew for the second generator. Where few conditions flip there are one or two to "

@@ -126,14 +126,18 @@ def page(found: Sequence[MetricRow], ranked: dict[str, Any], described: str) -> 
     table = [[name, *(f"{v:.2f}" for v in values.values())] for name, values in ranked.items()]
     parts = [
         "# Peers' metrics beside simeval's, on the same grasps\n",
-        f"Made by `{COMMAND}` (real data: the grasps released with DexGraspNet, {described}). Brackets: 95 % intervals, "
-        "objects as clusters: with three objects little is known of others, hence their width. The first four rows are "
-        "simeval's own. Cones have friction 1.0.\n",
+        f"Made by `{COMMAND}` (real data: the grasps released with DexGraspNet, {described}). Brackets: 95 % "
+        "intervals, objects as clusters: from so few objects little is known of others, hence their width. The first four "
+        "rows are simeval's own. Cones have friction 1.0.\n",
         markdown_table(["metric", "value", "n", "what it measures"], body),
-        "Does a score know which grasps hold? Area under the ROC curve, 0.5 is chance, below it points the other way:\n",
+        "Does a score know which grasps hold? Area under the ROC curve; 0.5 is chance, less is the wrong way round:\n",
         markdown_table(["score", "lift", "six-direction"], table),
     ]
     return "\n".join(parts)
+
+
+def _plain(row: MetricRow) -> dict[str, Any]:
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
 
 
 def main() -> None:
@@ -151,7 +155,7 @@ def main() -> None:
     described = f"{len(lifts)} of them, {len({r.object_code for r in lifts})} objects"
     note = {
         "command": COMMAND, "data_kind": "real",
-        "rows": [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()} for row in found],
+        "rows": [_plain(row) for row in found],
         "measures": MEASURES, "area_under_roc": ranked,
     }  # fmt: skip
     (options.out / "metrics_compared.json").write_text(json.dumps(note, indent=1, allow_nan=False) + "\n")

@@ -70,20 +70,27 @@ class Grid:
     names: int
 
 
-def render(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], format: str = "md") -> str:
+def render(
+    rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], format: str = "md",
+    grids: "Sequence[Grid] | None" = None, caption: str | None = None,
+) -> str:  # fmt: skip
     """Return a table as text.
 
     Args:
         rows: what `summarise` gave.
         outcomes: what `outcome_counts` gave for the same runs; CSV and JSON don't show it.
         format: "md" and "latex": one line per generator, outcomes, conditions; "csv" and "json": the rows.
+        grids: tables for "md" and "latex", if not those of the rows and outcomes.
+        caption: what goes below them, if not the outcomes' conditions.
 
     Raises:
         SettingError: no such format.
     """
+    shown = _grids(rows, outcomes) if grids is None else grids
+    said = _caption(outcomes) if caption is None else caption
     writers: dict[str, Callable[[], str]] = {
-        "md": lambda: markdown(_grids(rows, outcomes), _caption(outcomes)),
-        "latex": lambda: latex(_grids(rows, outcomes), _caption(outcomes)),
+        "md": lambda: markdown(shown, said),
+        "latex": lambda: latex(shown, said),
         "csv": lambda: _csv(rows),
         "json": lambda: json.dumps([_plain(row) for row in rows], indent=2, allow_nan=False) + "\n",
     }
@@ -119,10 +126,10 @@ def rich_table(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> "Gr
 
 
 def _grids(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], short: bool = False) -> list[Grid]:
-    return [grid for grid in (_metric_grid(rows, short), _outcome_grid(outcomes, short)) if grid.lines]
+    return [grid for grid in (metric_grid(rows, short), _outcome_grid(outcomes, short)) if grid.lines]
 
 
-def _metric_grid(rows: Sequence[MetricRow], short: bool) -> Grid:
+def metric_grid(rows: Sequence[MetricRow], short: bool) -> Grid:
     """One line per generator, suite and group."""
     several = len({r.suite for r in rows}) > 1
     grouped = any(r.group != ALL for r in rows)
