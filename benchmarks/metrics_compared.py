@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +34,12 @@ OURS = {
 
 def score(records: Sequence[TrialRecord], data: Path) -> list[PeerScores]:
     """Score the grasps of some records."""
-    library = DexGraspNetData(data)
+    load = cache(DexGraspNetData(data).load)
     found = []
     with Bars({"scoring": len(records)}, "grasps") as bars:
         show = bars.callback("scoring")
         for record in records:
-            model = library.load(record.object_code, record.scale)
+            model = load(record.object_code, record.scale)
             rotation = np.array(record.rotation).reshape(3, 3)
             found.append(peer_scores(model, rotation, np.array(record.translation), np.array(record.joints)))
             show(len(found), len(records))
@@ -127,8 +128,8 @@ def page(found: Sequence[MetricRow], ranked: dict[str, Any], described: str) -> 
     parts = [
         "# Peers' metrics beside simeval's, on the same grasps\n",
         f"Made by `{COMMAND}` (real data: the grasps released with DexGraspNet, {described}). Brackets: 95 % "
-        "intervals, objects as clusters: from so few objects little is known of others, hence their width. The first four "
-        "rows are simeval's own. Cones have friction 1.0.\n",
+        "intervals, objects as clusters: from so few objects little is known of others, hence their width. The "
+        "first four rows are simeval's own. Cones have friction 1.0.\n",
         markdown_table(["metric", "value", "n", "what it measures"], body),
         "Does a score know which grasps hold? Area under the ROC curve; 0.5 is chance, less is the wrong way round:\n",
         markdown_table(["score", "lift", "six-direction"], table),
