@@ -1,4 +1,4 @@
-"""Do 95 % intervals cover? `python -m simeval.benchmarks.coverage [--repeats 2000]`.
+"""Do 95 % intervals cover? `python -m simeval.benchmarks.coverage [--repeats 1000]`.
 
 Draws experiments whose truth is known and counts how often the intervals of simeval.stats hold it, for 20 to 2,000
 trials of 5 to 200 objects; writes results/coverage.md and .json. No physics, no data; seeded, so it repeats.
@@ -148,7 +148,7 @@ def _paired(rng: np.random.Generator, cell: Cell, names: list[int]) -> tuple[flo
 
 def simulate(cell: Cell, repeats: int) -> Coverage:
     """Return how often the interval of a cell covers."""
-    repeats = repeats // 4 if cell.method == "p95" else repeats  # each asks for twenty rates
+    repeats = repeats // 2 if cell.method == "p95" else repeats  # each asks for twenty rates
     hits, widths = 0, []
     for truth, found in experiments(cell, repeats):
         # an experiment that yields no interval (all values equal) counts as a miss
@@ -198,7 +198,7 @@ NOTES = {
         "`clustered_mean`; values whose logarithm has a spread of 0.4 between objects and 0.8 within, about that of "
         "penetrations, and the logarithms themselves. In points: mm, s, …"
     ),
-    "p95": "`clustered_percentile` on the same values, a quarter of the experiments. –: the upper end is infinite.",
+    "p95": "`clustered_percentile` on the same values, half as many experiments. –: the upper end is infinite.",
     "paired difference": (
         "`paired_difference` of outcomes; 30 or 5 % of the conditions, more on some objects than others (correlation "
         "0.3, 0.1, 0.3), are drawn anew for the second generator. Where few conditions flip there are one or two to "
@@ -217,7 +217,7 @@ def _cell(found: Coverage | None) -> str:
 def main() -> None:
     """Simulate, then write the page and its numbers."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--repeats", type=int, default=2000)
+    parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()

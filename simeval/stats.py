@@ -380,7 +380,8 @@ def _clean(values: ArrayLike, clusters: Sequence[Hashable]) -> tuple[Array, NDAr
         raise ValueError(f"values of shape {v.shape} for {len(clusters)} cluster names")
     keep = ~np.isnan(v)
     names = [str(name) for name, kept in zip(clusters, keep, strict=True) if kept]
-    codes = np.unique(np.array(names, dtype=str), return_inverse=True)[1].reshape(-1)
+    code_of = {name: code for code, name in enumerate(sorted(set(names)))}
+    codes = np.array([code_of[name] for name in names], dtype=np.intp)
     v = v[keep]
     order = np.lexsort((v, codes))
     return v[order], codes[order]
