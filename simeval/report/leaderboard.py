@@ -131,8 +131,10 @@ def _rows(file: Path) -> list[MetricRow]:
 
 def _row(file: Path, number: int, row: Mapping[str, Any]) -> MetricRow:
     try:
-        numbers = {name: math.nan if row[name] is None else float(row[name]) for name in ("value", "low", "high")}
-        texts = {name: str(row[name]) for name in ("generator", "suite", "protocol", "group", "metric")}
-        return MetricRow(**texts, **numbers, n=int(row["n"]))
+        value, low, high = (math.nan if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
+        generator, suite, protocol, group, metric = (
+            str(row[k]) for k in ("generator", "suite", "protocol", "group", "metric")
+        )
+        return MetricRow(generator, suite, protocol, group, metric, value, low, high, int(row["n"]))
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}, row {number}: {error}") from None
