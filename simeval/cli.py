@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import dataset, doctor, emg, listing, replay, report, run, show, train
+from simeval.commands import compare, dataset, doctor, emg, listing, replay, report, run, show, train
 from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
@@ -26,6 +26,8 @@ app.command("run")(run.run)
 app.command("table")(show.table)
 app.command("report")(report.report)
 app.command("figures")(report.figures)
+app.command("compare")(compare.compare)
+app.command("gate")(compare.gate)
 app.command("replay")(replay.replay)
 app.command("generators")(listing.generators)
 app.command("suites")(listing.suites)

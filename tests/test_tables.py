@@ -3,8 +3,11 @@ import io
 import json
 import math
 import random
+import shutil
+import subprocess
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -172,7 +175,7 @@ def test_markdown_shows_intervals_outcomes_and_conditions() -> None:
     text = render(summarise(runs), outcome_counts(runs), "md")
     lines = text.split("\n")
     assert lines[0].startswith("| generator | lift % | six-direction % | secure % | any direction % |")
-    assert lines[2].startswith("| replay | 100.0 [89.7, 100.0] |")
+    assert lines[2].startswith("| replay | 100.0 [87.5, 100.0] |")
     assert lines[3].startswith(r"| a\|b | 80.0 [")
     assert lines[3].endswith("| 100 |")
     assert r"| a\|b | lift | embedded | 20 | 80 | 100 |" in lines
@@ -201,7 +204,7 @@ def test_latex_is_escaped_and_balanced() -> None:
 def test_missing_numbers_are_dashes() -> None:
     runs = [run("a"), run("b", protocols=("lift",))]
     lines = render(summarise(runs), outcome_counts(runs), "md").split("\n")
-    assert "| b | 80.0 [59.4, 91.6] | – | – | – |" in lines[3]
+    assert "| b | 80.0 [57.3, 92.3] | – | – | – |" in lines[3]
 
 
 def test_later_metrics_get_a_column() -> None:
@@ -228,6 +231,25 @@ def test_terminal_table_fits_100_columns(group_by: Any) -> None:
     console.print(rich_table(summarise(runs, group_by), outcome_counts(runs)))
     text = console.export_text()
     assert max(map(len, text.split("\n"))) <= 100
-    assert "[89.7, 100.0]" in text or group_by
+    assert "[87.5, 100.0]" in text or group_by
     assert "diffusion-rt" in text
     assert "SLIPPED 20, LIFTED 80" in text
+
+
+def test_an_end_that_nothing_bounds_is_infinite_and_null() -> None:
+    rows = [MetricRow("g", "quick", "lift", "all", "penetration_mm_p95", 0.5, 0.4, math.inf, 10)]
+    assert "| 0.50 [0.40, ∞] |" in render(rows, [], "md")
+    assert r"0.50 [0.40, $\infty$]" in render(rows, [], "latex")
+    assert json.loads(render(rows, [], "json"))[0]["high"] is None
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here to compile with")
+def test_latex_compiles_as_it_is_pasted(tmp_path: Path) -> None:
+    runs = [run("my_gen & 50% #1 {x} ~^\\ <|>"), run("[odd]", physics={"mass_kg": 0.1})]
+    body = render(summarise(runs), outcome_counts(runs), "latex")
+    document = "\\documentclass{article}\\usepackage{booktabs,graphicx}\\begin{document}" + body + "\\end{document}"
+    (tmp_path / "table.tex").write_text(document, encoding="utf-8")
+    command = ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "table.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout

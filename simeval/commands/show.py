@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from simeval.commands.options import show
-from simeval.errors import unknown_name
+from simeval.commands.options import say, show
+from simeval.errors import SettingError, unknown_name
 
 if TYPE_CHECKING:
     from simeval.report.tables import GroupBy
@@ -25,6 +25,9 @@ def table(
     by: Annotated[
         str | None, typer.Option("--by", help="One line per type or per object.", metavar="type|object")
     ] = None,
+    leaderboard: Annotated[
+        bool, typer.Option("--leaderboard", help="Rank all there is: runs, and the rows in .json files too.")
+    ] = False,
 ) -> None:
     """Show the table of one or more runs."""
     from simeval.replay import run_folders
@@ -35,7 +38,21 @@ def table(
         raise unknown_name("format", format, FORMATS)
     if by is not None and by not in GROUPS:
         raise unknown_name("grouping", by, GROUPS)
+    if leaderboard:
+        if by is not None:
+            raise SettingError("--by doesn't go with --leaderboard, which ranks whole runs")
+        _leaderboard(runs, format or "md")
+        return
     print_table([read_run(folder) for folder in run_folders(runs)], format, cast("GroupBy", by))
+
+
+def _leaderboard(paths: list[Path], format: str) -> None:
+    from simeval.report.leaderboard import read_entries, render_leaderboard
+
+    entries = read_entries(paths)
+    show(render_leaderboard(entries.rows, format).rstrip("\n"))
+    if entries.skipped:
+        say(f"no rows of a table in: {', '.join(map(str, entries.skipped))}")
 
 
 def print_table(runs: "list[Run]", format: str | None = None, by: "GroupBy" = None) -> None:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from simeval.records import Outcome, TrialRecord
-from simeval.stats import Estimate, clustered_bootstrap, rate
+from simeval.stats import Estimate, clustered_mean, clustered_percentile, rate
 from simeval.store import Run
 
 CEILINGS = ("replay", "energy")
@@ -36,7 +36,7 @@ class MetricRow:
     group: str
     metric: str
     value: float
-    low: float  # 95 % interval
+    low: float  # 95 % interval; infinite where nothing bounds it
     high: float
     n: int
 
@@ -146,7 +146,7 @@ def _metrics(records: Sequence[TrialRecord]) -> Iterable[tuple[str, str, Estimat
             yield protocol, "type_fidelity_commanded", _rate(typed, lambda r: r.commanded_type == r.grasp_type)
             yield protocol, "type_fidelity_achieved", _rate(typed, lambda r: r.achieved_type == r.grasp_type)
         yield protocol, "penetration_mm_mean", _mean(trials, lambda r: r.penetration_mm)
-        yield protocol, "penetration_mm_p95", _mean(trials, lambda r: r.penetration_mm, "p95")
+        yield protocol, "penetration_mm_p95", _p95(trials, lambda r: r.penetration_mm)
         yield protocol, "crash_rate", _rate(trials, lambda r: r.outcome in (Outcome.CRASHED, Outcome.TIMEOUT))
         yield protocol, "cpu_s_per_grasp", _mean(trials, lambda r: r.cpu_s)
     both = _secure(by_protocol.get("lift", []), by_protocol.get("six-direction", []))
@@ -169,9 +169,12 @@ def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) 
     return rate([holds(r) for r in records], [r.object_code for r in records])
 
 
-def _mean(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float], statistic: str = "mean") -> Estimate:
-    objects = [r.object_code for r in records]
-    return clustered_bootstrap([float(number(r)) for r in records], objects, statistic=statistic)
+def _mean(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float]) -> Estimate:
+    return clustered_mean([float(number(r)) for r in records], [r.object_code for r in records])
+
+
+def _p95(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float]) -> Estimate:
+    return clustered_percentile([float(number(r)) for r in records], [r.object_code for r in records])
 
 
 # Grouping

@@ -39,6 +39,7 @@ __all__ = [
 
 FORMATS = ("md", "csv", "json", "latex")
 MISSING = "–"
+_LATEX_COLUMNS = 5  # wider tables are scaled to the width of the text
 
 _HEADERS = {
     "lift_success": "lift %",
@@ -62,7 +63,7 @@ _NOT_IN_GROUPED_TERMINAL = ("crash_rate", "cpu_s_per_grasp")
 
 
 @dataclass(frozen=True, slots=True)
-class _Grid:
+class Grid:
     """A table of text: the first `names` columns are names, the others numbers."""
 
     headers: list[str]
@@ -70,20 +71,27 @@ class _Grid:
     names: int
 
 
-def render(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], format: str = "md") -> str:
+def render(
+    rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], format: str = "md",
+    grids: "Sequence[Grid] | None" = None, caption: str | None = None,
+) -> str:  # fmt: skip
     """Return a table as text.
 
     Args:
         rows: what `summarise` gave.
         outcomes: what `outcome_counts` gave for the same runs; CSV and JSON don't show it.
         format: "md" and "latex": one line per generator, outcomes, conditions; "csv" and "json": the rows.
+        grids: tables for "md" and "latex", if not those of the rows and outcomes.
+        caption: what goes below them, if not the outcomes' conditions.
 
     Raises:
         SettingError: no such format.
     """
+    shown = _grids(rows, outcomes) if grids is None else grids
+    said = _caption(outcomes) if caption is None else caption
     writers: dict[str, Callable[[], str]] = {
-        "md": lambda: _markdown(_grids(rows, outcomes), _caption(outcomes)),
-        "latex": lambda: _latex(_grids(rows, outcomes), _caption(outcomes)),
+        "md": lambda: markdown(shown, said),
+        "latex": lambda: latex(shown, said),
         "csv": lambda: _csv(rows),
         "json": lambda: json.dumps([_plain(row) for row in rows], indent=2, allow_nan=False) + "\n",
     }
@@ -138,11 +146,11 @@ def html_tables(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> st
 # What the tables show
 
 
-def _grids(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], short: bool = False) -> list[_Grid]:
-    return [grid for grid in (_metric_grid(rows, short), _outcome_grid(outcomes, short)) if grid.lines]
+def _grids(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow], short: bool = False) -> list[Grid]:
+    return [grid for grid in (metric_grid(rows, short), _outcome_grid(outcomes, short)) if grid.lines]
 
 
-def _metric_grid(rows: Sequence[MetricRow], short: bool) -> _Grid:
+def metric_grid(rows: Sequence[MetricRow], short: bool) -> Grid:
     """One line per generator, suite and group."""
     several = len({r.suite for r in rows}) > 1
     grouped = any(r.group != ALL for r in rows)
@@ -156,7 +164,7 @@ def _metric_grid(rows: Sequence[MetricRow], short: bool) -> _Grid:
         line = [generator, *([suite] if several else []), *([group] if grouped else [])]
         cells = [_cell(found.get((metric, protocol)), short) for metric, protocol, _ in columns]
         text.append([*line, *cells, _count(found.values())])
-    return _Grid([*names, *(header for _, _, header in columns), "n"], text, len(names))
+    return Grid([*names, *(header for _, _, header in columns), "n"], text, len(names))
 
 
 def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str]]:
@@ -168,7 +176,7 @@ def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str
     columns = []
     for metric in sorted(protocols, key=lambda m: order.get(m, len(order))):
         protocol = min(protocols[metric], key=lambda p: (p not in PROTOCOLS, p))  # lift before six-direction
-        title = _HEADERS.get(metric, metric.replace("_", " ") + (" %" if _is_rate(metric) else ""))
+        title = header_of(metric)
         if short:
             columns.append((metric, protocol, _TERMINAL_HEADERS.get(title, title)))
         else:
@@ -179,7 +187,13 @@ def _columns(rows: Sequence[MetricRow], short: bool) -> list[tuple[str, str, str
     return [column for column in columns if column[0] not in hidden]
 
 
-def _is_rate(metric: str) -> bool:
+def header_of(metric: str) -> str:
+    """Return a metric's heading, with its unit."""
+    return _HEADERS.get(metric, metric.replace("_", " ") + (" %" if is_rate(metric) else ""))
+
+
+def is_rate(metric: str) -> bool:
+    """Whether a metric is a fraction, shown in percent."""
     return metric.endswith(("_success", "_rate")) or metric.startswith("type_fidelity")
 
 
@@ -187,8 +201,8 @@ def _cell(row: MetricRow | None, short: bool) -> str:
     """Percent, mm or s, as in "88.3 [84.1, 91.5]"; in a terminal the interval stands below."""
     if row is None or math.isnan(row.value):
         return MISSING
-    scale, digits = (100, 1) if _is_rate(row.metric) else (1, 2)
-    value, low, high = (f"{scale * v:.{digits}f}" for v in (row.value, row.low, row.high))
+    scale, digits = (100, 1) if is_rate(row.metric) else (1, 2)
+    value, low, high = (f"{scale * v:.{digits}f}" if math.isfinite(v) else "∞" for v in (row.value, row.low, row.high))
     if math.isnan(row.low) or (short and not row.metric.endswith("_success")):
         return value
     gap = "\n" if short else " "
@@ -205,7 +219,7 @@ def _counts_trials(row: MetricRow) -> bool:
     return row.protocol != "secure" and row.metric == f"{row.protocol.replace('-', '_')}_success"
 
 
-def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> _Grid:
+def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> Grid:
     """One line per generator and protocol; in a terminal the outcomes share a column."""
     seen = {name for row in outcomes for name in row.counts}
     names = [*(str(o) for o in Outcome if o in seen), *sorted(seen - set(Outcome))]
@@ -219,8 +233,8 @@ def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> _Grid:
         else:
             lines.append([*line, *(str(row.counts.get(name, 0)) for name in names), str(row.n)])
     if short:
-        return _Grid([*headers, "outcomes"], lines, len(headers) + 1)
-    return _Grid([*headers, *names, "n"], lines, len(headers))
+        return Grid([*headers, "outcomes"], lines, len(headers) + 1)
+    return Grid([*headers, *names, "n"], lines, len(headers))
 
 
 def _caption(outcomes: Sequence[OutcomeRow]) -> str:
@@ -244,7 +258,9 @@ def _caption(outcomes: Sequence[OutcomeRow]) -> str:
 # How they are written
 
 
-def _markdown(grids: Sequence[_Grid], caption: str) -> str:
+def markdown(grids: Sequence[Grid], caption: str) -> str:
+    """Tables of text and what they show, as Markdown."""
+
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
 
@@ -255,32 +271,55 @@ def _markdown(grids: Sequence[_Grid], caption: str) -> str:
     return "\n\n".join([*blocks, caption]) + "\n"
 
 
+def plain_text(grids: Sequence[Grid], notes: Sequence[str]) -> str:
+    """Tables of text in aligned columns, and what they show, a line each."""
+    blocks = []
+    for grid in grids:
+        table = [grid.headers, *grid.lines]
+        widths = [max(len(line[i]) for line in table) for i in range(len(grid.headers))]
+        blocks.append(
+            "\n".join(
+                "  ".join(
+                    c.ljust(w) if i < grid.names else c.rjust(w)
+                    for i, (c, w) in enumerate(zip(line, widths, strict=True))
+                ).rstrip()
+                for line in table
+            )
+        )
+    return "\n\n".join([*blocks, "\n".join(notes)]) + "\n"
+
+
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}",
+    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}", "∞": r"$\infty$",
+    "−": "$-$",
 } | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
 
 
-def _escape(text: str) -> str:
+def latex_text(text: str) -> str:
     """LaTeX text; a first bracket is kept from being an argument of the line break before it."""
     return ("{}" if text.startswith("[") else "") + "".join(_LATEX_SPECIAL.get(c, c) for c in text)
 
 
-def _latex(grids: Sequence[_Grid], caption: str) -> str:
-    """A `table` float for a document that uses the package booktabs."""
+def latex(grids: Sequence[Grid], caption: str) -> str:
+    """A `table` float for a document that uses the packages booktabs and graphicx; no wider than the text."""
 
     def line(cells: Iterable[str]) -> str:
-        return " & ".join(_escape(cell) for cell in cells) + r" \\"
+        return " & ".join(latex_text(cell) for cell in cells) + r" \\"
 
     tabulars = []
     for grid in grids:
         columns = "l" * grid.names + "r" * (len(grid.headers) - grid.names)
         body = [line(grid.headers), r"\midrule", *(line(cells) for cells in grid.lines)]
-        tabulars.append(
-            "\n".join([f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"])
-        )
-    body_text = "\n\n\\medskip\n".join(tabulars)
-    return f"\\begin{{table}}\n\\centering\n\\caption{{{_escape(caption)}}}\n{body_text}\n\\end{{table}}\n"
+        tabular = [f"\\begin{{tabular}}{{{columns}}}", r"\toprule", *body, r"\bottomrule", r"\end{tabular}"]
+        wide = len(grid.headers) > _LATEX_COLUMNS
+        tabulars.append("\n".join([r"\resizebox{\textwidth}{!}{%", *tabular, "}"] if wide else tabular))
+    return "\n".join(
+        [
+            r"% needs \usepackage{booktabs, graphicx}", r"\begin{table}", r"\centering",
+            f"\\caption{{{latex_text(caption)}}}", "\n\n\\medskip\n".join(tabulars), "\\end{table}\n",
+        ]
+    )  # fmt: skip
 
 
 def _plain(row: MetricRow) -> dict[str, Any]:
