@@ -54,14 +54,14 @@ def rows(lifts: Sequence[TrialRecord], sixes: Sequence[TrialRecord], scores: Seq
         return MetricRow("replay", "released", protocol, "all", metric, found.value, found.low, found.high, found.n)
 
     def mean(of: Callable[[PeerScores], float]) -> Estimate:
-        return clustered_mean([of(s) for s in scores], objects)
+        return clustered_mean([of(s) for s in scores], objects, least=0.0)
 
     depths = [r.penetration_mm for r in lifts]
     return [
         row("lift", "lift_success", rate([r.success for r in lifts], objects)),
         row("six-direction", "six_direction_success", rate([r.success for r in sixes], objects)),
         row("six-direction", "any_direction_success", rate([r.directions_held >= 1 for r in sixes], objects)),
-        row("commanded", "penetration_mm_mean", clustered_mean(depths, objects)),
+        row("commanded", "penetration_mm_mean", clustered_mean(depths, objects, least=0.0)),
         row("commanded", "penetration_mm_p95", clustered_percentile(depths, objects)),
         row("commanded", "pen_mm_sign_of_normal", mean(lambda s: s.pen_mm)),
         row("commanded", "e_pen_m", mean(lambda s: s.e_pen)),

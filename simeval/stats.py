@@ -171,7 +171,9 @@ def _perfect(sizes: tuple[int, ...], confidence: float) -> tuple[float, float]:
     return low, 1 - low
 
 
-def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: float = 0.95) -> Estimate:
+def clustered_mean(
+    values: ArrayLike, clusters: Sequence[Hashable], confidence: float = 0.95, least: float = -math.inf
+) -> Estimate:
     """Mean of values of some objects, each weighted by its number of values; a skewness-corrected t interval.
 
     With one object its values take the objects' place. Values that are all equal leave nothing to learn from: the
@@ -181,6 +183,7 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: 
         values: (N,) numbers; NaN is dropped and `n` counts the rest.
         clusters: N objects' names, one per value.
         confidence: coverage of the interval.
+        least: what no such value is below, 0 for lengths and times; the interval isn't either.
 
     Raises:
         ValueError: lengths differ.
@@ -204,7 +207,7 @@ def clustered_mean(values: ArrayLike, clusters: Sequence[Hashable], confidence: 
         return replace(_nothing(n), value=value)
     t = _t_quantile(0.5 + confidence / 2, k - 1)
     below, above = (_undo_skewness(x, _skewness(residuals), k) for x in (t, -t))
-    return Estimate(value, value - error * below, value - error * above, n, method)
+    return Estimate(value, max(least, value - error * below), value - error * above, n, method)
 
 
 def clustered_percentile(

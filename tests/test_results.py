@@ -39,7 +39,9 @@ def test_coverage_is_simulated_again(method: str, case: str, n: int, objects: in
 
 def test_coverage_is_as_stated_where_the_model_can_know() -> None:
     """93 to 97 %, give or take three standard errors of the simulation, from 20 objects on."""
-    cells = [c for c in stored_coverage() if c.objects >= 20 and c.case not in ("few flips", "few objects flip")]
+    few = ("few flips", "few objects flip")  # where the page says that it can't
+    cells = [c for c in stored_coverage() if c.objects >= 20 and c.n >= 100 and c.case not in few]
+    assert len(cells) > 60
     for cell in cells:
         error = (0.95 * 0.05 / cell.repeats) ** 0.5
         assert 0.93 - 3 * error <= cell.coverage <= 0.97 + 3 * error, cell

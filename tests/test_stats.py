@@ -248,6 +248,7 @@ def test_mean_of_little_says_so() -> None:
     assert clustered_mean([2.0, 2.0], ["a", "b"]).method == "none"
     assert clustered_mean([True] * 20, objects(20, 1)) == rate([True] * 20, objects(20, 1))
     assert clustered_mean([1.0, math.nan], ["a", "b"]).n == 1
+    assert clustered_mean([0.0, 0.1, 9.0], "abc").low < 0 == clustered_mean([0.0, 0.1, 9.0], "abc", least=0.0).low
 
 
 def test_percentile_interval_is_that_of_order_statistics() -> None:

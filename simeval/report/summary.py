@@ -170,7 +170,7 @@ def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) 
 
 
 def _mean(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float]) -> Estimate:
-    return clustered_mean([float(number(r)) for r in records], [r.object_code for r in records])
+    return clustered_mean([float(number(r)) for r in records], [r.object_code for r in records], least=0.0)
 
 
 def _p95(records: Sequence[TrialRecord], number: Callable[[TrialRecord], float]) -> Estimate:
