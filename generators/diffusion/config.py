@@ -1,12 +1,12 @@
 """What a diffusion model is and how it is trained, as data; and the presets."""
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
-from simeval.errors import DataError, SettingError, unknown_name
+from simeval.configuration import change_values, first_problem, read_config
+from simeval.errors import SettingError, unknown_name
 from simeval.generators.diffusion.coding import CodeSpec
 from simeval.generators.diffusion.network import NetworkSpec
 from simeval.generators.diffusion.noise import Prediction, ScheduleName
@@ -141,26 +141,7 @@ def preset(name: str) -> Preset:
         if name not in PRESETS:
             raise unknown_name("preset", name, PRESETS, "A path to a .json file works too.")
         return PRESETS[name]
-    return Preset.model_validate(read_json(Path(name), Preset))
-
-
-def read_json(path: Path, kind: type[BaseModel]) -> dict[str, Any]:
-    """Read and check a configuration file.
-
-    Raises:
-        DataError: it isn't there, no JSON, or not a configuration of this kind.
-    """
-    try:
-        values = json.loads(path.read_text())
-        kind.model_validate(values)
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
-    return values
+    return read_config(Path(name), TypeAdapter(Preset))
 
 
 def changed(base: Preset, changes: dict[str, str]) -> Preset:
@@ -170,19 +151,10 @@ def changed(base: Preset, changes: dict[str, str]) -> Preset:
         SettingError: there is no such key, or the value doesn't fit.
     """
     values = base.model_dump(mode="json")
-    for key, text in changes.items():
-        *path, last = key.split(".")
-        here: Any = values
-        for part in path:
-            here = here.get(part) if isinstance(here, dict) else None
-        if not isinstance(here, dict) or last not in here:
-            raise SettingError(f"no setting {key!r}; there are model.… and train.…, see config.json of any model")
-        try:
-            here[last] = json.loads(text)
-        except ValueError:
-            here[last] = text
+    change_values(values, changes, lambda key: SettingError(
+        f"no setting {key!r}; there are model.… and train.…, see config.json of any model"
+    ))  # fmt: skip
     try:
         return Preset.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise SettingError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise SettingError(first_problem(error)) from None

@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
+from simeval.configuration import read_config, read_weights
 from simeval.errors import DataError
 from simeval.generators.diffusion.coding import Basis, Grasps, Place, Scale, read_code
-from simeval.generators.diffusion.config import ModelConfig, read_json
+from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
 from simeval.generators.diffusion.local import LocalDenoiser, Scene
 from simeval.generators.diffusion.network import Denoiser
@@ -162,17 +164,9 @@ def load_model(folder: Path) -> GraspModel:
     Raises:
         DataError: a file is missing, damaged, or the weights aren't those of the configuration.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    config = ModelConfig.model_validate(read_json(folder / CONFIG, ModelConfig))
+    config = read_config(folder / CONFIG, TypeAdapter(ModelConfig))
     path = folder / WEIGHTS
-    try:
-        found = load_file(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `simeval train` makes one") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read as weights: {error}") from None
+    found = {name: torch.from_numpy(value) for name, value in read_weights(path, "simeval train").tensors.items()}
     try:
         basis = Basis(found["basis.mean"], found["basis.components"]) if config.code.joints == "pca" else None
         model = GraspModel.fresh(config, Scale(found["scale.low"], found["scale.high"]), basis)
@@ -182,8 +176,6 @@ def load_model(folder: Path) -> GraspModel:
     except (KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise DataError(f"{path} doesn't fit {folder / CONFIG}: {reason}") from None
-    if not all(bool(torch.isfinite(v).all()) for v in found.values()):
-        raise DataError(f"{path} holds weights that are not finite")
     model.network.eval()
     return model
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from simeval.configuration import read_weights
 from simeval.errors import DataError
 from simeval.generators.predictor.features import COUNT, FEATURES_VERSION, features
 from simeval.grasp import Array, GraspBatch
@@ -71,29 +72,19 @@ def load_predictor(path: Path | None = None) -> Predictor:
     Raises:
         DataError: the file is missing, damaged, or of other features.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = path or Path(str(files("simeval.generators.predictor").joinpath(WEIGHTS)))
-    try:
-        with safe_open(path, "pt") as file:
-            versions = json.loads((file.metadata() or {}).get("versions", "{}"))
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-            values = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `simeval train predictor` makes one") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read as weights: {error}") from None
-    if versions != VERSIONS:
-        raise DataError(f"{path} is of {versions}, this version of simeval has {VERSIONS}: train it again")
+    found = read_weights(path, "simeval train predictor")
+    versions = found.metadata.get("versions", "{}")
+    values = {name: torch.from_numpy(value).float() for name, value in found.tensors.items()}
+    if versions != json.dumps(VERSIONS):
+        raise DataError(f"{path} is of {versions}, this version of simeval has {json.dumps(VERSIONS)}: train it again")
     networks = [make_network() for _ in range(NETWORKS)]
     try:
         for k, network in enumerate(networks):
             prefix = f"{k}."
             own = {name.removeprefix(prefix): v for name, v in values.items() if name.startswith(prefix)}
             network.load_state_dict(own)
-        found = Predictor([network.eval() for network in networks], values["mean"], values["spread"], digest)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        return Predictor([network.eval() for network in networks], values["mean"], values["spread"], digest)
     except (KeyError, RuntimeError) as error:
         raise DataError(f"{path} doesn't fit: {' '.join(str(error).split())[:200]}") from None
-    if not all(bool(torch.isfinite(v).all()) for v in values.values()):
-        raise DataError(f"{path} holds weights that are not finite")
-    return found

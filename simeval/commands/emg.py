@@ -199,20 +199,11 @@ def _changed(config: "Config", changes: dict[str, str]) -> "Config":
     """Return a configuration with some values replaced; keys like `width` or `augment.noise`."""
     from pydantic import ValidationError
 
+    from simeval.configuration import change_values, first_problem
+
     values = config.model_dump(mode="json")
-    for key, text in changes.items():
-        *path, last = key.split(".")
-        here: Any = values
-        for part in path:
-            here = here.get(part) if isinstance(here, dict) else None
-        if not isinstance(here, dict) or last not in here:
-            raise unknown_name("setting", key, values)
-        try:
-            here[last] = json.loads(text)
-        except ValueError:
-            here[last] = text
+    change_values(values, changes, lambda key: unknown_name("setting", key, config.model_dump(mode="json")))
     try:
         return type(config).model_validate(values)
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise SettingError(f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise SettingError(f"--set {first_problem(error)}") from None

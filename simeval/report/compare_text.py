@@ -1,17 +1,15 @@
 """How a comparison is written: text, Markdown and LaTeX for people, CSV and JSON for programs."""
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Any
 
 from simeval.errors import unknown_name
 from simeval.report.compare import SECURE, Comparison, Flip, Row
 from simeval.report.summary import ALL
-from simeval.report.tables import MISSING, Grid, header_of, is_rate, latex, markdown, plain_text
+from simeval.report.tables import MISSING, Grid, csv_text, header_of, is_rate, latex, markdown, plain_row, plain_text
 
 FORMATS = ("text", "md", "csv", "json", "latex")
 
@@ -30,7 +28,7 @@ def render_comparison(found: Comparison, format: str = "text") -> str:
         "text": lambda: plain_text(_grids(found), notes(found)),
         "md": lambda: markdown(_grids(found), "\n".join(f"- {note}" for note in notes(found))),
         "latex": lambda: latex(_grids(found), " ".join(notes(found))),
-        "csv": lambda: _csv(found.rows),
+        "csv": lambda: csv_text(found.rows, Row),
         "json": lambda: json.dumps(as_plain(found), indent=1, allow_nan=False) + "\n",
     }
     if format not in writers:
@@ -43,7 +41,7 @@ def as_plain(found: Comparison) -> dict[str, Any]:
     return {
         "a": found.a, "b": found.b, "unmatched_a": found.unmatched_a, "unmatched_b": found.unmatched_b,
         "differing": {key: list(values) for key, values in found.differing.items()},
-        "rows": [_plain(row) for row in found.rows], "flips": [asdict(flip) for flip in found.flips],
+        "rows": [plain_row(row) for row in found.rows], "flips": [asdict(flip) for flip in found.flips],
     }  # fmt: skip
 
 
@@ -151,15 +149,3 @@ def _p(value: float) -> str:
 
 def _count(value: int | None) -> str:
     return MISSING if value is None else str(value)
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
-
-
-def _csv(rows: Sequence[Row]) -> str:
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, [f.name for f in fields(Row)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in _plain(row).items()} for row in rows)
-    return stream.getvalue()

@@ -22,6 +22,7 @@ from simeval.report.summary import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.console import Group
 
 __all__ = [
@@ -92,8 +93,8 @@ def render(
     writers: dict[str, Callable[[], str]] = {
         "md": lambda: markdown(shown, said),
         "latex": lambda: latex(shown, said),
-        "csv": lambda: _csv(rows),
-        "json": lambda: json.dumps([_plain(row) for row in rows], indent=2, allow_nan=False) + "\n",
+        "csv": lambda: csv_text(rows, MetricRow),
+        "json": lambda: json.dumps([plain_row(row) for row in rows], indent=2, allow_nan=False) + "\n",
     }
     if format not in writers:
         raise unknown_name("format", format, FORMATS)
@@ -322,17 +323,18 @@ def latex(grids: Sequence[Grid], caption: str) -> str:
     )  # fmt: skip
 
 
-def _plain(row: MetricRow) -> dict[str, Any]:
+def plain_row(row: "DataclassInstance") -> dict[str, Any]:
+    """Values of a row by name; None where there is no number."""
     return {
         key: None if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in asdict(row).items()
     }
 
 
-def _csv(rows: Sequence[MetricRow]) -> str:
-    """Header and rows; an empty cell where there is no number."""
+def csv_text(rows: Sequence["DataclassInstance"], kind: type["DataclassInstance"]) -> str:
+    """Header and rows of a kind; an empty cell where there is no number."""
     stream = io.StringIO()
-    writer = csv.DictWriter(stream, [f.name for f in fields(MetricRow)], lineterminator="\n")
+    writer = csv.DictWriter(stream, [f.name for f in fields(kind)], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({k: "" if v is None else v for k, v in _plain(row).items()} for row in rows)
+    writer.writerows({k: "" if v is None else v for k, v in plain_row(row).items()} for row in rows)
     return stream.getvalue()

@@ -1,12 +1,12 @@
 """Make classifiers by preset or configuration; save and load them as config.json and model.safetensors, no pickles."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
+from simeval.configuration import read_config, read_weights
 from simeval.emg.models.base import Classifier
 from simeval.emg.models.config import Config
 from simeval.emg.recordings import CHANNELS, Recordings
@@ -83,19 +83,9 @@ def load_classifier(folder: Path) -> Trained:
     Raises:
         DataError: a file is missing, damaged, or the weights aren't those of the configuration.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    config = read_config(folder / CONFIG)
+    config = read_config(folder / CONFIG, _ADAPTER)
     path = folder / WEIGHTS
-    try:
-        found = load_file(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file; `simeval emg train` makes one") from None
-    except (SafetensorError, OSError, ValueError) as error:
-        raise DataError(f"{path} can't be read as weights: {error}") from None
-    if not all(np.isfinite(value).all() for value in found.values()):
-        raise DataError(f"{path} holds weights that are not finite")
+    found = read_weights(path, "simeval emg train").tensors
     classifier = make_classifier(config)
     try:
         tensors = {k: np.asarray(v, dtype=np.float32) for k, v in found.items()}
@@ -106,23 +96,6 @@ def load_classifier(folder: Path) -> Trained:
     except (KeyError, ValueError) as error:
         raise DataError(f"{path} doesn't fit {folder / CONFIG}: {error}") from None
     return Trained(config, classifier, levels)
-
-
-def read_config(path: Path) -> Config:
-    """Read a classifier's configuration.
-
-    Raises:
-        DataError: it isn't there, no JSON, or no configuration.
-    """
-    try:
-        return _ADAPTER.validate_python(json.loads(path.read_text()))
-    except OSError as error:
-        raise DataError(f"{path} can't be read: {error.strerror}") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise DataError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
 
 
 def _halved(value: np.ndarray) -> np.ndarray:
