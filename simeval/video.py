@@ -1,8 +1,6 @@
 """Pictures to a film file: GIF with imageio alone, MP4 with imageio-ffmpeg beside it (both are in the extra `view`)."""
 
-import os
 from collections.abc import Iterable
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.errors import DataError, SettingError
+from simeval.files import completed
 
 SUFFIXES = (".gif", ".mp4")
 NEEDED = {".gif": ("imageio",), ".mp4": ("imageio", "imageio_ffmpeg")}
@@ -50,15 +49,7 @@ def write_film(path: Path, pictures: Iterable[NDArray[np.uint8]], frames_per_s: 
     suffix = path.suffix.lower()
     fps: dict[str, Any] = {"fps": frames_per_s, "codec": "libx264"}
     kind = {"duration": 1e3 / frames_per_s, "loop": 0} if suffix == ".gif" else fps
-    unfinished = path.with_name(f".{path.stem}-{os.getpid()}{suffix}")
-    try:
-        writer: Any
-        with imageio.get_writer(unfinished, **kind) as writer:
-            for picture in pictures:
-                writer.append_data(picture)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
+    writer: Any
+    with completed(path) as unfinished, imageio.get_writer(unfinished, **kind) as writer:
+        for picture in pictures:
+            writer.append_data(picture)

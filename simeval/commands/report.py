@@ -1,7 +1,5 @@
 """`simeval report` and `simeval figures`: what runs say, as one HTML file or as pictures."""
 
-import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +7,7 @@ import typer
 
 from simeval.commands.options import Data, Workers, all_cores, show
 from simeval.errors import DataError, SettingError
+from simeval.files import completed
 
 if TYPE_CHECKING:
     from simeval.report.figures import Drawing
@@ -50,7 +49,8 @@ def report(
 
     pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, data)]
     page = report_page(sources, views, pictures, title).encode()
-    _write(out, page)
+    with completed(out) as unfinished:
+        unfinished.write_bytes(page)
     show(f"report: {out}, {len(page) / 1e6:.1f} MB, {len(views.trials)} trials in 3D")
 
 
@@ -98,16 +98,3 @@ def _figures(sources: "list[Source]", data: Path | None) -> "list[Drawing]":
 
     with Bars({"drawing": len(FIGURES)}, "figures") as bars:
         return draw_figures([source.run for source in sources], data, bars.callback("drawing"))
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file that appears when it is complete."""
-    unfinished = path.with_name(f".{path.name}-{os.getpid()}")
-    try:
-        unfinished.write_bytes(content)
-        os.replace(unfinished, path)
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error.strerror or error}") from error
-    finally:
-        with suppress(OSError):
-            unfinished.unlink()
