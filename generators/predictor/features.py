@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simeval.generators.holding import SHIFT, HoldTerms, hold_terms
+from simeval.generators.holding import SHIFTS, HoldTerms, shifted_terms
 from simeval.grasp import JOINT_COUNT, Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.objects.model import ObjectModel
@@ -11,7 +11,6 @@ from simeval.taxonomy import GRASP_TYPES, GraspType
 
 FEATURES_VERSION = 1
 """Changes whenever a feature does; weights of another version are refused."""
-SHIFTS = np.concatenate([np.zeros((1, 3)), np.eye(3), -np.eye(3)]) * SHIFT  # m, the first is none
 MANY = 10.0  # contacts
 _TERMS = 5 + 12
 COUNT = 2 * _TERMS + 8 + len(load_hand().link_names) + 4 + 3 + 1 + 3 + JOINT_COUNT + len(GRASP_TYPES)
@@ -28,7 +27,7 @@ def features(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Array:
     """
     if not len(grasps):
         return np.zeros((0, COUNT))
-    found = [hold_terms(model, kind, grasps.with_(translation=grasps.translation + shift)) for shift in SHIFTS]
+    found = shifted_terms(model, kind, grasps, SHIFTS)
     terms = np.array([_terms(at) for at in found])  # (7, N, 17)
     shifted = terms[1:, :, :4]
     back = grasps.rotation.swapaxes(1, 2)
