@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from simeval.bank import GraspBank, load_bank
-from simeval.errors import SimevalError
+from simeval.errors import DataError, SimevalError
 from simeval.objects import DexGraspNetData, ObjectLibrary
 from simeval.objects.grasp_files import GraspSet
 from simeval.suites import Request, Suite
@@ -26,6 +26,10 @@ EMBEDDED_GRASPS = 60
 PER_REQUEST = 2
 TYPES_PER_OBJECT = 2
 """Few, so that the grasps are spread over many objects."""
+PER_CONDITION = {"val": 1, "test": 4}
+"""Grasps of one object, scale and type at most; so many that the test suite has over 1,500."""
+BUDGET = 64
+"""Tries of `energy` a condition, after which it counts as one that can't be grasped: tries × waves of the set."""
 
 
 def released_suite(data: DexGraspNetData) -> Suite:
@@ -65,12 +69,18 @@ def embedded_suite(held: Mapping[Key, int]) -> Suite:
 
 
 def split_suite(split: str, found: GraspBank) -> Suite:
-    """Return the suite of a DexGraspNet split: what its data set shows to be feasible, one grasp a condition.
+    """Return the suite of a DexGraspNet split: what its data set shows to be feasible.
+
+    As many grasps a condition as the set has, so that `replay` has them all, and at most `PER_CONDITION`.
 
     Args:
         split: "val" or "test".
         found: the split's own set, made by `energy` with a fixed budget of tries for each type.
+
+    Raises:
+        DataError: the set was made with another budget.
     """
+    _check_budget(found)
     counts = found.counts()
     tried, kinds = _tried(found), found.meta["types"]
     conditions = len(tried) * len(kinds)
@@ -81,10 +91,13 @@ def split_suite(split: str, found: GraspBank) -> Suite:
         name=f"dexgraspnet-{split}", version=1, data_kind="real", bank=f"dexgraspnet-1k-{split}",
         training="dexgraspnet-1k", references=[*REFERENCES, "energy"],
         description=f"DexGraspNet's {split} objects, {len({code for code, _ in tried})} of them, each at one scale "
-        "that suits a hand: every type of which `energy`, with a budget of 64 tries, found a grasp that holds. "
+        f"that suits a hand: every type of which `energy`, with a budget of {BUDGET} tries, found a grasp that holds. "
         f"{conditions - len(counts)} of {conditions} conditions ({1 - len(counts) / conditions:.1%}) are left out "
         f"({left_out}).",
-        requests=[Request(object=c, scale=s, type=kind, count=1) for c, s, kind in sorted(counts)],
+        requests=[
+            Request(object=c, scale=s, type=kind, count=min(PER_CONDITION[split], held))
+            for (c, s, kind), held in sorted(counts.items())
+        ],
     )  # fmt: skip
 
 
@@ -99,6 +112,15 @@ def uniform_suite(split: str, found: GraspBank) -> Suite:
         "grasps that nobody found.",
         requests=[Request(object=c, scale=s, type=kind, count=1) for c, s in sorted(tried) for kind in GRASP_TYPES],
     )  # fmt: skip
+
+
+def _check_budget(found: GraspBank) -> None:
+    tries, waves = int(found.meta["settings"].get("tries", BUDGET)), int(found.meta["waves"])
+    if found.meta["generator"] != "energy" or tries * waves != BUDGET:
+        raise DataError(
+            f"{found.source} was made by {found.meta['generator']} with {tries} tries × {waves} waves, a split's suite "
+            f"needs energy and {BUDGET} in all: simeval dataset build -g energy --set tries=16 --waves 4"
+        )
 
 
 def _tried(found: GraspBank) -> list[tuple[str, float]]:

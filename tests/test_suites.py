@@ -14,7 +14,7 @@ from simeval.benchmarks.make_suites import (
     uniform_suite,
     write_suite,
 )
-from simeval.errors import SettingError
+from simeval.errors import DataError, SettingError
 from simeval.objects import ObjectLibrary
 from simeval.physics.execute import PROTOCOLS
 from simeval.suites import Request, Suite, load_suite, suite_names
@@ -62,8 +62,13 @@ def test_the_default_suite_is_spread_over_families_and_types() -> None:
 def test_suites_of_a_split_hold_what_its_set_shows_to_be_feasible(tmp_path: Path) -> None:
     file = tmp_path / "set.parquet"
     codes, types = ["core-b", "core-a", "core-a", "core-a"], ["tip", "tip", "tip", "hook"]
-    meta = {"types": ["tip", "hook"], "empty": [["core-c", 0.06, "no candidate held"]]}
+    meta = {
+        "types": ["tip", "hook"], "empty": [["core-c", 0.06, "no candidate held"]],
+        "generator": "energy", "settings": {"tries": "16"}, "waves": 4,
+    }  # fmt: skip
     write_bank(file, codes, [0.1, 0.08, 0.08, 0.08], types, np.zeros((4, 28)), meta=meta)
+    test = [(r.object, r.type, r.count) for r in split_suite("test", load_bank(file)).requests]
+    assert test == [("core-a", "hook", 1), ("core-a", "tip", 2), ("core-b", "tip", 1)]
     suite = split_suite("val", load_bank(file))
     asked = [(r.object, r.scale, r.type, r.count) for r in suite.requests]
     assert asked == [("core-a", 0.08, "hook", 1), ("core-a", 0.08, "tip", 1), ("core-b", 0.1, "tip", 1)]
@@ -71,6 +76,9 @@ def test_suites_of_a_split_hold_what_its_set_shows_to_be_feasible(tmp_path: Path
     assert (suite.bank, suite.training) == ("dexgraspnet-1k-val", "dexgraspnet-1k")
     uniform = uniform_suite("val", load_bank(file))
     assert uniform.count == 3 * 6
+    write_bank(file, codes, [0.1, 0.08, 0.08, 0.08], types, np.zeros((4, 28)), meta=meta | {"waves": 6})
+    with pytest.raises(DataError, match="16 tries × 6 waves"):
+        split_suite("val", load_bank(file))
     assert load_suite(str(write_suite(uniform, tmp_path))) == uniform
 
 
