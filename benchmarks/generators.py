@@ -19,7 +19,7 @@ from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
-from simeval.stats import Estimate, clustered_bootstrap, paired_difference, rate
+from simeval.stats import Estimate, clustered_mean, paired_difference, rate
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.generators --data DIR"
@@ -109,13 +109,12 @@ def measure(entry: Entry, condition: Condition, records: Sequence[TrialRecord], 
     own = [r for r in records if group.holds(r)]
     for protocol in dict.fromkeys(r.protocol for r in own):
         trials = [r for r in own if r.protocol == protocol]
-        depths = [r for r in trials if np.isfinite(r.penetration_mm)]
         typed = [r for r in trials if r.grasp_type]
         found = {
             f"{protocol.replace('-', '_')}_success": _rate(trials, lambda r: r.success),
             "type_fidelity_achieved": _rate(typed, lambda r: r.achieved_type == r.grasp_type),
-            "penetration_mm_mean": clustered_bootstrap([r.penetration_mm for r in depths], _codes(depths)),
-            "cpu_s_per_grasp": clustered_bootstrap([r.cpu_s for r in trials], _codes(trials)),
+            "penetration_mm_mean": _mean([r.penetration_mm for r in trials], _codes(trials)),
+            "cpu_s_per_grasp": _mean([r.cpu_s for r in trials], _codes(trials)),
         }
         if protocol == "lift":
             found |= _diversity(trials)
@@ -151,6 +150,11 @@ def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) 
     return rate([holds(r) for r in records], _codes(records))
 
 
+def _mean(values: Sequence[float], codes: Sequence[str]) -> Estimate:
+    """Mean of lengths, angles or times; what is missing, NaN, is left out."""
+    return clustered_mean(values, codes, least=0.0)
+
+
 def _codes(records: Sequence[TrialRecord]) -> list[str]:
     return [r.object_code for r in records]
 
@@ -164,8 +168,8 @@ def _diversity(records: Sequence[TrialRecord]) -> dict[str, Estimate]:
     found = {key: diversity(grasps_of(own)) for key, own in lifted.items() if len(own) > 1}
     codes = [key[0] for key in found]
     return {
-        "diversity_rotation_deg": clustered_bootstrap([d.rotation_deg for d in found.values()], codes),
-        "diversity_joints": clustered_bootstrap([d.joints for d in found.values()], codes),
+        "diversity_rotation_deg": _mean([d.rotation_deg for d in found.values()], codes),
+        "diversity_joints": _mean([d.joints for d in found.values()], codes),
     }
 
 
