@@ -4,7 +4,6 @@ Reads the sets, tries a sample of them again, runs `energy` on held-out objects 
 `dataset.md`, `.json`, `.png`. Every run is kept, below runs/, so that a cut costs little.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
+from simeval.files import json_text
 from simeval.generators.energy.anneal import Schedule
 from simeval.generators.energy.generator import descend
 from simeval.generators.preshape import candidates
@@ -322,7 +322,7 @@ def main() -> None:
         "ceiling": ceiling("dexgraspnet-test", options),
         "refined": refined("dexgraspnet-val", options),
     }  # fmt: skip
-    (options.out / "dataset.json").write_text(json.dumps(note, indent=1) + "\n")
+    (options.out / "dataset.json").write_text(json_text(note))
     (options.out / "dataset.md").write_text(page(note), encoding="utf-8")
 
 

@@ -4,7 +4,6 @@ Runs ceilings, floors, the source system's models, retrieval and our own over on
 conditions, and writes `generators.md` and `.json`. Every run is kept, below runs/, so that a cut costs little.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,11 +13,13 @@ from typing import NamedTuple
 import numpy as np
 
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.metrics.diversity import diversity
 from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
+from simeval.report.tables import interval_text
 from simeval.stats import Estimate, clustered_mean, paired_difference, rate
 from simeval.taxonomy import GRASP_TYPES
 
@@ -226,7 +227,7 @@ def _text(row: MetricRow | None) -> str:
     if row is None or not np.isfinite(row.value):
         return "–"
     factor, digits = (100, 1) if "success" in row.metric or "fidelity" in row.metric else (1, 2)
-    return f"{factor * row.value:.{digits}f} [{factor * row.low:.{digits}f}, {factor * row.high:.{digits}f}]"
+    return f"{factor * row.value:.{digits}f} {interval_text(row.low, row.high, factor, digits)}".rstrip()
 
 
 def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
@@ -259,7 +260,7 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "generators.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "generators.json").write_text(json_text(numbers))
     (out / "generators.md").write_text(page(rows, conditions), encoding="utf-8")
 
 

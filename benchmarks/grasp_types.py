@@ -4,7 +4,6 @@ Draws the types, labels the released grasps by every measure and compares the la
 `preshape` is to the types asked for. Writes `grasp_types.md`, `.json`, `.png`. Trials are kept, below runs/.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import combinations
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.metrics.types import (
     OPPOSES,
     PAPER_THRESHOLD,
@@ -192,7 +192,7 @@ def main() -> None:
         "counts": {name: {n: kinds.count(n) for n in NAMES} for name, kinds in found.items()},
         "agreement": rows, "preshape": [asdict(row) for row in fidelity],
     }  # fmt: skip
-    (options.out / "grasp_types.json").write_text(json.dumps(note, indent=1) + "\n")
+    (options.out / "grasp_types.json").write_text(json_text(note))
     (options.out / "grasp_types.md").write_text(page(found, rows, fidelity), encoding="utf-8")
 
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.generators.diffusion.config import PRESETS, changed
 from simeval.generators.diffusion.model import CONFIG, load_model
 from simeval.generators.diffusion.train import load_examples, loss_by_step, train
@@ -244,7 +245,7 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "why_poses_fail.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "why_poses_fail.json").write_text(json_text(numbers))
     figure(out / "why_poses_fail.png", rows)
     print(table(rows))
 

@@ -260,9 +260,8 @@ def _settle_manifest(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if not (path / "manifest.json").exists():
         if _parts(path) or (path / "journal.jsonl").exists():
             raise DataError(f"{path} holds results but no manifest.json. Choose another folder with --out.")
-        with _clear_errors(path, _RESUME):
-            with replacing(path / "manifest.json", durable=True) as unfinished:
-                unfinished.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        with _clear_errors(path, _RESUME), replacing(path / "manifest.json", durable=True) as unfinished:
+            unfinished.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return wanted
     found = _read_manifest(path)
     before, now = _flatten(found), _flatten(wanted)

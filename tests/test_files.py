@@ -23,9 +23,14 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
 def test_the_old_file_stays_where_writing_fails(tmp_path: Path, raised: Exception, seen: type[Exception]) -> None:
     path = tmp_path / "table.md"
     path.write_text("old")
-    with pytest.raises(seen), completed(path) as unfinished:
-        unfinished.write_text("half")
-        raise raised
+
+    def write() -> None:
+        with completed(path) as unfinished:
+            unfinished.write_text("half")
+            raise raised
+
+    with pytest.raises(seen):
+        write()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from simeval.errors import DataError, SettingError
+from simeval.files import json_text
 from simeval.records import Outcome, TrialRecord
 from simeval.report.compare import ALL, Comparison, Flip, Row, Side, compare_sides
 from simeval.report.summary import summarise
@@ -221,12 +222,7 @@ def _side(found: Mapping[str, Any], path: Path) -> Side:
 def render_gate(result: GateResult, format: str = "text") -> str:
     """Return a verdict as text, or as JSON."""
     if format == "json":
-        found = asdict(result)
-        found["verdicts"] = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            for row in found["verdicts"]
-        ]
-        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+        return json_text(asdict(result))
     lines = []
     for v in result.verdicts:
         counts = f"{v.n} pairs, {v.lost} lost, {v.gained} gained" if v.paired else f"unpaired, {v.n} trials"
