@@ -31,7 +31,7 @@ UNTYPED = "any"
 COMPARISON = ("generator", "protocol", "difference, points", "95 % interval", "pairs", "only this", "only the other")
 _COMPARISON_NOTE = (
     "Success of the generator minus that of the one it is compared with, over the conditions that both have, in "
-    "percentage points; intervals resample whole objects. The last two columns count conditions that only one held."
+    "percentage points; 95 % intervals, objects as clusters. The last two columns count conditions that only one held."
 )
 
 
