@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import study_parser
+from simeval.files import json_text
 from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
@@ -244,7 +245,7 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         }
         for r in results
     ]  # fmt: skip
-    (out / "physics_convergence.json").write_text(json.dumps(rows, indent=1) + "\n")
+    (out / "physics_convergence.json").write_text(json_text(rows))
     titles = {
         "decisive": "Is the default converged?",
         "closing": "How the hand closes: one rule for every generator",

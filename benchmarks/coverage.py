@@ -5,7 +5,6 @@ trials of 5 to 200 objects; writes results/coverage.md and .json. No physics, no
 """
 
 import argparse
-import json
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 
 from simeval.benchmarks.study import markdown_table
 from simeval.commands.progress import Bars
+from simeval.files import json_text
 from simeval.stats import Estimate, clustered_mean, clustered_percentile, paired_difference, rate, wilson
 
 Array = NDArray[np.float64]
@@ -231,7 +231,7 @@ def main() -> None:
     command = "python -m simeval.benchmarks.coverage"
     command += "" if options.repeats == parser.get_default("repeats") else f" --repeats {options.repeats}"
     note = {"command": command, "data_kind": "simulated", "coverage": [asdict(c) for c in found]}
-    (options.out / "coverage.json").write_text(json.dumps(note, indent=1) + "\n")
+    (options.out / "coverage.json").write_text(json_text(note))
     (options.out / "coverage.md").write_text(page(found, command), encoding="utf-8")
 
 

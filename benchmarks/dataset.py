@@ -4,7 +4,6 @@ Reads the sets, tries a sample of them again, runs `energy` on held-out objects 
 `dataset.md`, `.json`, `.png`. Every run is kept, below runs/, so that a cut costs little.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
+from simeval.files import json_text
 from simeval.generators.energy.anneal import Schedule
 from simeval.generators.energy.generator import descend
 from simeval.generators.preshape import candidates
@@ -26,7 +26,7 @@ from simeval.objects import ObjectLibrary
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Trial, TrialRecord
-from simeval.stats import Estimate, PairedDifference, clustered_bootstrap, paired_difference, rate
+from simeval.stats import Estimate, PairedDifference, paired_difference, rate
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.dataset --data DIR"
@@ -289,8 +289,7 @@ def _held(records: Sequence[TrialRecord]) -> Estimate:
 
 
 def _depth(records: Sequence[TrialRecord]) -> float:
-    measured = [r for r in records if np.isfinite(r.penetration_mm)]
-    return clustered_bootstrap([r.penetration_mm for r in measured], [r.object_code for r in measured]).value
+    return float(np.nanmean([r.penetration_mm for r in records]))
 
 
 def _success(records: Sequence[TrialRecord]) -> dict[str, float]:
@@ -323,7 +322,7 @@ def main() -> None:
         "ceiling": ceiling("dexgraspnet-test", options),
         "refined": refined("dexgraspnet-val", options),
     }  # fmt: skip
-    (options.out / "dataset.json").write_text(json.dumps(note, indent=1) + "\n")
+    (options.out / "dataset.json").write_text(json_text(note))
     (options.out / "dataset.md").write_text(page(note), encoding="utf-8")
 
 

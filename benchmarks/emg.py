@@ -5,7 +5,6 @@ what is finished without running anything. Writes `emg.md`, its rows as `emg.jso
 """
 
 import argparse
-import json
 import math
 import platform
 from collections.abc import Sequence
@@ -27,8 +26,9 @@ from simeval.emg.models.store import load_classifier
 from simeval.emg.protocols import make_splits
 from simeval.emg.recordings import LABELS, Recordings
 from simeval.emg.stream import Stream
-from simeval.emg.summary import METRICS, EmgRow, group_of, paired, plain_rows, summarise
+from simeval.emg.summary import METRICS, EmgRow, group_of, paired, summarise
 from simeval.emg.synthetic import make_synthetic
+from simeval.files import json_text
 from simeval.manifest import versions
 from simeval.stats import PairedDifference
 
@@ -136,8 +136,8 @@ def page(results: Sequence[Results], stream: Sequence[EmgRow], network: str = NE
         "# Six grasps from two channels of surface EMG\n",
         f"Made by `{COMMAND}`. Unless it says synthetic, every number is on **real** recordings, UCI's \"sEMG for "
         f'Basic Hand Movements" (doi 10.24432/C5TK53): {_data(results)} One trial is one decision, over its first 5 s; '
-        "chance is 16.7 %. Brackets: 95 % intervals with sessions resampled, so they say how it may be on other days "
-        "and people like these; with three or four clusters they are rough. Numbers are in %, over all test trials of "
+        "chance is 16.7 %. Brackets: 95 % intervals, sessions as clusters, so they say how it may be on other days "
+        "and people like these; three or four tell little of others. Numbers are in %, over all test trials of "
         "all seeds.\n",
         f"`{network}` is the network of this project: log-power spectrograms, bands as channels of three convolutions "
         "over time. `resnet18` (half the paper's width) has the same input as an image. `lda` and `svm` use the "
@@ -162,10 +162,9 @@ def _section(found: Results) -> list[str]:
     for baseline, differences in found.paired.items():
         for (_, group), difference in differences.items():
             e = difference.estimate
-            p = f"; McNemar p = {difference.mcnemar.p_value:.2g}" if difference.mcnemar else ""
             where = "" if group == "all" else f" ({group})"
             span = f"[{100 * e.low:+.1f}, {100 * e.high:+.1f}]"
-            lines.append(f"- {NETWORK} − {baseline}{where}: {100 * e.value:+.1f} points {span}{p}")
+            lines.append(f"- {NETWORK} − {baseline}{where}: {100 * e.value:+.1f} points {span}")
     if lines:
         blocks.append("Paired, on the same trials:\n\n" + "\n".join(lines) + "\n")
     if not part.protocol.startswith(("calibration", "pooled")):
@@ -416,9 +415,9 @@ def main() -> None:
         }
         for found in results for baseline, own in found.paired.items() for (protocol, group), difference in own.items()
     ]  # fmt: skip
-    (options.out / "emg.json").write_text(json.dumps(plain_rows(rows), indent=1) + "\n")
+    (options.out / "emg.json").write_text(json_text([asdict(row) for row in rows]))
     content = {**manifest(results), "paired": differences}
-    (options.out / "emg_manifest.json").write_text(json.dumps(content, indent=1) + "\n")
+    (options.out / "emg_manifest.json").write_text(json_text(content))
     (options.out / "emg.md").write_text(page(results, latency))
     figures(results, options.out)
 

@@ -4,7 +4,6 @@ Runs ceilings, floors, the source system's models, retrieval and our own over on
 conditions, and writes `generators.md` and `.json`. Every run is kept, below runs/, so that a cut costs little.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -14,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.metrics.diversity import diversity
 from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
-from simeval.stats import Estimate, clustered_bootstrap, paired_difference, rate
+from simeval.report.tables import interval_text
+from simeval.stats import Estimate, clustered_mean, paired_difference, rate
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.generators --data DIR"
@@ -109,13 +110,12 @@ def measure(entry: Entry, condition: Condition, records: Sequence[TrialRecord], 
     own = [r for r in records if group.holds(r)]
     for protocol in dict.fromkeys(r.protocol for r in own):
         trials = [r for r in own if r.protocol == protocol]
-        depths = [r for r in trials if np.isfinite(r.penetration_mm)]
         typed = [r for r in trials if r.grasp_type]
         found = {
             f"{protocol.replace('-', '_')}_success": _rate(trials, lambda r: r.success),
             "type_fidelity_achieved": _rate(typed, lambda r: r.achieved_type == r.grasp_type),
-            "penetration_mm_mean": clustered_bootstrap([r.penetration_mm for r in depths], _codes(depths)),
-            "cpu_s_per_grasp": clustered_bootstrap([r.cpu_s for r in trials], _codes(trials)),
+            "penetration_mm_mean": _mean([r.penetration_mm for r in trials], _codes(trials)),
+            "cpu_s_per_grasp": _mean([r.cpu_s for r in trials], _codes(trials)),
         }
         if protocol == "lift":
             found |= _diversity(trials)
@@ -151,6 +151,11 @@ def _rate(records: Sequence[TrialRecord], holds: Callable[[TrialRecord], bool]) 
     return rate([holds(r) for r in records], _codes(records))
 
 
+def _mean(values: Sequence[float], codes: Sequence[str]) -> Estimate:
+    """Mean of lengths, angles or times; what is missing, NaN, is left out."""
+    return clustered_mean(values, codes, least=0.0)
+
+
 def _codes(records: Sequence[TrialRecord]) -> list[str]:
     return [r.object_code for r in records]
 
@@ -164,8 +169,8 @@ def _diversity(records: Sequence[TrialRecord]) -> dict[str, Estimate]:
     found = {key: diversity(grasps_of(own)) for key, own in lifted.items() if len(own) > 1}
     codes = [key[0] for key in found]
     return {
-        "diversity_rotation_deg": clustered_bootstrap([d.rotation_deg for d in found.values()], codes),
-        "diversity_joints": clustered_bootstrap([d.joints for d in found.values()], codes),
+        "diversity_rotation_deg": _mean([d.rotation_deg for d in found.values()], codes),
+        "diversity_joints": _mean([d.joints for d in found.values()], codes),
     }
 
 
@@ -222,7 +227,7 @@ def _text(row: MetricRow | None) -> str:
     if row is None or not np.isfinite(row.value):
         return "–"
     factor, digits = (100, 1) if "success" in row.metric or "fidelity" in row.metric else (1, 2)
-    return f"{factor * row.value:.{digits}f} [{factor * row.low:.{digits}f}, {factor * row.high:.{digits}f}]"
+    return f"{factor * row.value:.{digits}f} {interval_text(row.low, row.high, factor, digits)}".rstrip()
 
 
 def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
@@ -255,7 +260,7 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "generators.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "generators.json").write_text(json_text(numbers))
     (out / "generators.md").write_text(page(rows, conditions), encoding="utf-8")
 
 

@@ -4,8 +4,7 @@ Draws the types, labels the released grasps by every measure and compares the la
 `preshape` is to the types asked for. Writes `grasp_types.md`, `.json`, `.png`. Trials are kept, below runs/.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.metrics.types import (
     OPPOSES,
     PAPER_THRESHOLD,
@@ -108,9 +108,17 @@ def colors(kind: GraspType) -> dict[str, tuple[float, ...]]:
 # The page
 
 
-def page(released: dict[str, list[str]], rows: Sequence[dict[str, Any]], fidelity: Sequence[MetricRow]) -> str:
-    """Return the page as Markdown."""
-    count = len(released["commanded"])
+def page(
+    released: Mapping[str, Mapping[str, int]], rows: Sequence[Mapping[str, Any]], fidelity: Sequence[MetricRow]
+) -> str:
+    """Return the page as Markdown.
+
+    Args:
+        released: measure -> type -> released grasps that it takes for this type.
+        rows: what `agreement` gave.
+        fidelity: of `preshape`.
+    """
+    count = sum(released["commanded"].values())
     return "\n".join(
         [
             "# Grasp types\n",
@@ -127,7 +135,7 @@ def page(released: dict[str, list[str]], rows: Sequence[dict[str, Any]], fidelit
             f"(above {SIDE:.2f}) when the squeeze is complete; what they leave open, the joints decide.\n",
             f"## The {count} released grasps (real data)\n",
             markdown_table(["measure", *NAMES],
-                   [[name, *(str(kinds.count(n)) for n in NAMES)] for name, kinds in released.items()]),
+                   [[name, *(str(counts[n]) for n in NAMES)] for name, counts in released.items()]),
             "Agreement on the grasps to which both measures give a type, beside `paper-28d` one of its three. Chance: "
             "the first measure's labels dealt out at random, expected and as drawn with one seed.\n",
             markdown_table(["measures", "n", "agree %", "chance %", "chance, drawn %", "kappa"],
@@ -163,7 +171,7 @@ def _percent(row: MetricRow) -> str:
     return f"{100 * row.value:.1f} [{100 * row.low:.1f}, {100 * row.high:.1f}]"
 
 
-def _confusion(row: dict[str, Any]) -> str:
+def _confusion(row: Mapping[str, Any]) -> str:
     a, b = row["measures"]
     body = [[name, *map(str, counts)] for name, counts in zip(NAMES, row["confusion"], strict=True) if any(counts)]
     return f"Rows {a}, columns {b}:\n\n" + markdown_table(["", *NAMES], body)
@@ -187,13 +195,14 @@ def main() -> None:
         for row in (*summarise([preshape], grouped), *type_blind([preshape], grouped, OBSERVED_SEED))
         if row.metric.startswith("type_fidelity")
     ]
+    counts = {name: {n: kinds.count(n) for n in NAMES} for name, kinds in found.items()}
     note = {
         "command": COMMAND, "data_kind": "real", "taxonomy": TAXONOMY_VERSION, "types": list(NAMES),
-        "counts": {name: {n: kinds.count(n) for n in NAMES} for name, kinds in found.items()},
+        "counts": counts,
         "agreement": rows, "preshape": [asdict(row) for row in fidelity],
     }  # fmt: skip
-    (options.out / "grasp_types.json").write_text(json.dumps(note, indent=1) + "\n")
-    (options.out / "grasp_types.md").write_text(page(found, rows, fidelity), encoding="utf-8")
+    (options.out / "grasp_types.json").write_text(json_text(note))
+    (options.out / "grasp_types.md").write_text(page(counts, rows, fidelity), encoding="utf-8")
 
 
 if __name__ == "__main__":

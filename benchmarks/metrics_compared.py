@@ -4,7 +4,6 @@ Scores the 699 grasps released with DexGraspNet by what peers publish and by sim
 writes results/metrics_compared.md and .json. Trials that `simeval run --suite released` has stored are not run again.
 """
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -16,10 +15,12 @@ import numpy as np
 
 from simeval.benchmarks.study import markdown_table, run_suite, study_parser
 from simeval.commands.progress import Bars
+from simeval.files import json_text
 from simeval.objects import DexGraspNetData
 from simeval.peer_metrics import MEASURES, PeerScores, peer_scores
 from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
+from simeval.report.tables import interval_note, interval_text
 from simeval.stats import Estimate, clustered_mean, clustered_percentile, rate
 
 COMMAND = "python -m simeval.benchmarks.metrics_compared --data DIR"
@@ -118,10 +119,8 @@ def page(found: Sequence[MetricRow], ranked: dict[str, Any], described: str) -> 
     body = []
     for row in found:
         title, scale, digits, what = _SHOWN[row.metric]
-        value, low, high = (
-            f"{scale * v:.{digits}f}" if math.isfinite(v) else "∞" for v in (row.value, row.low, row.high)
-        )
-        body.append([title, f"{value} [{low}, {high}]", row.n, what])
+        interval = interval_text(row.low, row.high, scale, digits)
+        body.append([title, f"{scale * row.value:.{digits}f} {interval}", row.n, what])
     order = list(_SHOWN)
     body = [line for _, line in sorted(zip(found, body, strict=True), key=lambda item: order.index(item[0].metric))]
     table = [[name, *(f"{v:.2f}" for v in values.values())] for name, values in ranked.items()]
@@ -129,16 +128,12 @@ def page(found: Sequence[MetricRow], ranked: dict[str, Any], described: str) -> 
         "# Peers' metrics beside simeval's, on the same grasps\n",
         f"Made by `{COMMAND}` (real data: the grasps released with DexGraspNet, {described}). Brackets: 95 % "
         "intervals, objects as clusters: from so few objects little is known of others, hence their width. The "
-        "first four rows are simeval's own. Cones have friction 1.0.\n",
+        f"first four rows are simeval's own. Cones have friction 1.0{interval_note(found)}.\n",
         markdown_table(["metric", "value", "n", "what it measures"], body),
         "Does a score know which grasps hold? Area under the ROC curve; 0.5 is chance, less is the wrong way round:\n",
         markdown_table(["score", "lift", "six-direction"], table),
     ]
     return "\n".join(parts)
-
-
-def _plain(row: MetricRow) -> dict[str, Any]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
 
 
 def main() -> None:
@@ -156,10 +151,10 @@ def main() -> None:
     described = f"{len(lifts)} of them, {len({r.object_code for r in lifts})} objects"
     note = {
         "command": COMMAND, "data_kind": "real",
-        "rows": [_plain(row) for row in found],
+        "rows": [asdict(row) for row in found],
         "measures": MEASURES, "area_under_roc": ranked,
     }  # fmt: skip
-    (options.out / "metrics_compared.json").write_text(json.dumps(note, indent=1, allow_nan=False) + "\n")
+    (options.out / "metrics_compared.json").write_text(json_text(note))
     (options.out / "metrics_compared.md").write_text(page(found, ranked, described), encoding="utf-8")
 
 

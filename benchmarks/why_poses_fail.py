@@ -16,6 +16,7 @@ import numpy as np
 
 from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.files import json_text
 from simeval.generators.diffusion.config import PRESETS, changed
 from simeval.generators.diffusion.model import CONFIG, load_model
 from simeval.generators.diffusion.train import load_examples, loss_by_step, train
@@ -24,7 +25,7 @@ from simeval.hand import load_hand
 from simeval.metrics.types import PAPER_TYPES
 from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
-from simeval.stats import Estimate, clustered_bootstrap, rate
+from simeval.stats import Estimate, clustered_mean, rate
 
 COMMAND = "python -m simeval.benchmarks.why_poses_fail --data DIR"
 TRAINING, SUITE = "dexgraspnet-1k", "dexgraspnet-val"
@@ -146,15 +147,14 @@ def measure(name: str, records: Sequence[TrialRecord], losses: Sequence[float], 
     lift, six = ([r for r in records if r.protocol == protocol] for protocol in ("lift", "six-direction"))
     errors = nearest_errors(lift, bank)
     codes = [code for code, *_ in errors]
-    depths = [r for r in lift if np.isfinite(r.penetration_mm)]
     numbers = {
         "denoising_loss": Estimate(float(np.mean(losses)), min(losses), max(losses), len(losses), "range over seeds"),
-        "nearest_rotation_deg": clustered_bootstrap([e[1] for e in errors], codes),
-        "nearest_translation_mm": clustered_bootstrap([e[2] for e in errors], codes),
-        "nearest_joints": clustered_bootstrap([e[3] for e in errors], codes),
+        "nearest_rotation_deg": _mean([e[1] for e in errors], codes),
+        "nearest_translation_mm": _mean([e[2] for e in errors], codes),
+        "nearest_joints": _mean([e[3] for e in errors], codes),
         "lift_success": _rate(lift, [r.success for r in lift]),
         "six_direction_success": _rate(six, [r.success for r in six]),
-        "penetration_mm_mean": clustered_bootstrap([r.penetration_mm for r in depths], [r.object_code for r in depths]),
+        "penetration_mm_mean": _mean([r.penetration_mm for r in lift], [r.object_code for r in lift]),
         "type_fidelity_achieved": _rate(lift, [r.achieved_type == r.grasp_type for r in lift]),
     }
     return [
@@ -162,6 +162,10 @@ def measure(name: str, records: Sequence[TrialRecord], losses: Sequence[float], 
                   e.high, e.n)
         for metric, e in numbers.items()
     ]  # fmt: skip
+
+
+def _mean(values: Sequence[float], codes: Sequence[str]) -> Estimate:
+    return clustered_mean(values, codes, least=0.0)
 
 
 def _rate(records: Sequence[TrialRecord], holds: Sequence[bool]) -> Estimate:
@@ -241,7 +245,7 @@ def main() -> None:
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "why_poses_fail.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "why_poses_fail.json").write_text(json_text(numbers))
     figure(out / "why_poses_fail.png", rows)
     print(table(rows))
 

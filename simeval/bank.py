@@ -8,7 +8,6 @@ for retrieval, the object's bounding box `low`, `high` [m], centre of mass `cent
 
 import hashlib
 import json
-import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.errors import DataError, SimevalError, unknown_name
+from simeval.files import completed
 from simeval.grasp import VECTOR_NAMES, Array, GraspBatch
 from simeval.objects.dexgraspnet import DexGraspNetData
 from simeval.objects.grasp_files import GraspSet, read_grasps
@@ -175,6 +175,9 @@ def write_bank(
         extra: (N,) further columns by name, numbers or text.
 
     Vectors that are float32 numbers, all of them, are stored as such, in half the space.
+
+    Raises:
+        DataError: it can't be written.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -202,9 +205,8 @@ def write_bank(
         columns[name] = pa.array(values.astype(np.float32) if values.dtype.kind == "f" else values.tolist())
     facts = {"schema": BANK_SCHEMA, "vector": list(VECTOR_NAMES), **(meta or {})}
     table = pa.table(columns).replace_schema_metadata({_META_KEY: json.dumps(facts, sort_keys=True)})
-    part = path.with_suffix(f".{os.getpid()}.part")
-    pq.write_table(table, part, compression="zstd", write_page_checksum=True)
-    part.replace(path)
+    with completed(path) as unfinished:
+        pq.write_table(table, unfinished, compression="zstd", write_page_checksum=True)
 
 
 def shape_of(model: ObjectModel) -> ObjectShape:

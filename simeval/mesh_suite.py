@@ -69,8 +69,8 @@ class MeshObject:
         return {"file": self.path.name, "scale": self.scale, "up": self.up, "decompose": self.decompose}
 
     @staticmethod
-    def from_manifest(manifest: Mapping[str, Any], path: Path | None = None) -> "MeshObject":
-        """Return the mesh of a run; `path` is where its file lies now, by default where it was."""
+    def from_manifest(manifest: Mapping[str, Any]) -> "MeshObject":
+        """Return the mesh of a run, its file where it was then."""
         how = manifest["mesh"]
-        where = path or Path(manifest.get("volatile", {}).get("mesh_path", how["file"]))
+        where = Path(manifest.get("volatile", {}).get("mesh_path", how["file"]))
         return MeshObject(where, how["scale"], how["up"], how["decompose"])

@@ -1,7 +1,7 @@
 """From a stored record back to its trial, to run it again."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from simeval.errors import DataError, SettingError
 from simeval.grasp import GraspBatch
 from simeval.mesh_suite import MeshObject
 from simeval.objects import ObjectLibrary, ObjectModel
+from simeval.objects.mesh import SUFFIXES
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Trial, TrialRecord
@@ -74,17 +75,52 @@ def find_trial(folders: Sequence[Path], trial_id: str) -> tuple[Path, Run, Trial
     raise SettingError(f"{len(found)} trials begin with {trial_id!r}: {some}{' …' if len(found) > 5 else ''}")
 
 
-def restore_trial(
-    folder: Path, run: Run, record: TrialRecord, data: Path | None = None, mesh: Path | None = None
-) -> StoredTrial:
+class StoredObjects:
+    """The objects of stored runs, wherever they come from, users' own meshes included; each is loaded once.
+
+    Args:
+        data: data folder; None: SIMEVAL_DATA.
+        meshes: where meshes lie that aren't where they were, told apart by their files' names; a single one may have
+            been renamed.
+    """
+
+    def __init__(self, data: Path | None = None, meshes: Sequence[Path] = ()) -> None:
+        self._library, self._meshes = ObjectLibrary(data), meshes
+        self._own: dict[MeshObject, ObjectModel] = {}
+
+    def load(self, run: Run, code: str, scale: float) -> ObjectModel:
+        """Load an object of a run.
+
+        Raises:
+            SettingError: no object has this code.
+            DataError: the object's data or mesh isn't where it was; the message says how to name it.
+        """
+        if "mesh" in run.manifest:
+            was = MeshObject.from_manifest(run.manifest)
+            mesh = replace(was, path=self._place(was.path))
+            if mesh not in self._own:
+                self._own[mesh] = mesh.load()
+            return self._own[mesh]
+        if Path(code).suffix.lower() in SUFFIXES:
+            code = str(self._place(Path(code)))
+        return self._library.load(code, scale)
+
+    def _place(self, was: Path) -> Path:
+        renamed = self._meshes[0] if len(self._meshes) == 1 and not was.is_file() else was
+        place = next((mesh for mesh in self._meshes if mesh.name == was.name), renamed)
+        if not place.is_file():
+            raise DataError(f"{place}: no such file. It is a mesh of your own: --mesh FILE says where it lies now.")
+        return place
+
+
+def restore_trial(folder: Path, run: Run, record: TrialRecord, objects: StoredObjects | None = None) -> StoredTrial:
     """Rebuild the trial of a record: its grasp as stored, its object from where objects come from.
 
     Args:
         folder: where the run lies.
         run: what is in it.
         record: the one of its records that is meant.
-        data: data folder; None: SIMEVAL_DATA.
-        mesh: where the run's own mesh lies now; None: where it was.
+        objects: the runs' objects; None: all are where they were, data in SIMEVAL_DATA.
 
     Raises:
         SettingError: there was no grasp, or the physical settings are of another version.
@@ -93,10 +129,7 @@ def restore_trial(
     if not record.rotation:
         raise SettingError(f"trial {record.trial_id} has no grasp to replay: {record.outcome} ({record.reason})")
     physics = _physics(folder, run, record)
-    if "mesh" in run.manifest:
-        model = MeshObject.from_manifest(run.manifest, mesh).load()
-    else:
-        model = ObjectLibrary(data).load(record.object_code, record.scale)
+    model = (objects or StoredObjects()).load(run, record.object_code, record.scale)
     condition = Condition(
         record.object_code, record.scale, record.grasp_type or None, record.index, record.protocol,
         record.physics, record.seed,
@@ -105,7 +138,7 @@ def restore_trial(
     if trial.trial_id != record.trial_id:
         raise DataError(
             f"{record.object_code} at scale {record.scale:g} is not the object of the run: its geometry "
-            f"differs, so trial {record.trial_id} can't be repeated. Name its data (--data) or mesh (--mesh)."
+            f"differs, so its trials can't be repeated. Name its data (--data) or mesh (--mesh)."
         )
     return StoredTrial(folder, record, trial, model, physics)
 

@@ -14,7 +14,6 @@ interval covers in simulation stands in results/coverage.md; the methods were ch
 - `clustered_percentile`: the values that `rate`'s interval doesn't exclude as that percentile (test inversion, as
   Woodruff 1952, *JASA* 47, for surveys). A bootstrap of a p95 from few values can't reach beyond the
   largest of them and covered 83 % with 20 objects; here the upper end then is infinite, which is the truth.
-- `clustered_bootstrap`: any other statistic: whole objects are resampled.
 - `paired_difference`: two generators on the same conditions; `independent_difference`: without pairs.
 
 With a single object nothing is known about others: the interval then is about that object's grasps only, and
@@ -23,7 +22,7 @@ With a single object nothing is known about others: the interval then is about t
 
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -33,7 +32,6 @@ from numpy.typing import ArrayLike, NDArray
 from simeval.beta_binomial import beta_binomial_interval
 
 Array = NDArray[np.float64]
-Statistic = str | Callable[[Array], float]
 
 MODEL_WEIGHT = 3.0
 """Objects that must show the rarer outcome before the spread between objects says as much as the model."""
@@ -53,9 +51,7 @@ class Estimate:
     low: float
     high: float
     n: int  # values it rests on
-    method: (
-        str  # wilson, clustered-wilson, t, clustered-t, inverted-…, bootstrap, bonett-price, newcombe, paired-…; none
-    )
+    method: str  # wilson, clustered-wilson, t, clustered-t, inverted-…, bonett-price, newcombe, paired-…; none
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +106,7 @@ def rate(successes: ArrayLike, clusters: Sequence[Hashable], confidence: float =
     """
     values, codes = _clean(successes, clusters)
     if not _is_binary(values):
-        raise ValueError("rate() takes outcomes of 0 and 1; for other values use clustered_bootstrap()")
+        raise ValueError("rate() takes outcomes of 0 and 1; for other values use clustered_mean()")
     return _rate(values, codes, confidence)
 
 
@@ -243,50 +239,6 @@ def clustered_percentile(
     high = bisect_left(range(len(steps)), True, key=lambda step: share(step).low > quantile)
     method = "inverted-wilson" if codes[-1] == 0 else "inverted-clustered-wilson"
     return Estimate(value, steps[low], steps[high] if high < len(steps) else math.inf, len(kept), method)
-
-
-def clustered_bootstrap(
-    values: ArrayLike,
-    clusters: Sequence[Hashable],
-    confidence: float = 0.95,
-    resamples: int = 2000,
-    seed: int = 0,
-    statistic: Statistic = "mean",
-) -> Estimate:
-    """Interval of a statistic by resampling whole objects; the order of the values does not matter.
-
-    The mean of a resample is the ratio of its sum to its count, so objects may differ in number of trials.
-    With one object its values are resampled ("bootstrap"). Values that are all equal leave nothing to
-    resample: the interval is NaN, but for the mean of booleans or integers 0 and 1, which `rate` estimates.
-
-    Args:
-        values: (N,) numbers; NaN is dropped and `n` counts the rest.
-        clusters: N objects' names, one per value.
-        confidence: coverage of the interval.
-        resamples: number of resamples.
-        seed: of the resampling.
-        statistic: "mean", a percentile such as "p95", or a function of (M,) values.
-
-    Raises:
-        ValueError: lengths differ, or the statistic is unknown.
-    """
-    quantile = _quantile_of(statistic)
-    kept, codes = _clean(values, clusters)
-    n = len(kept)
-    if n == 0:
-        return _nothing(0)
-    constant = bool((kept == kept[0]).all())
-    if constant and statistic == "mean" and _is_binary(kept) and np.asarray(values).dtype.kind in "bui":
-        return rate(kept, codes.tolist(), confidence)
-    value = _point(kept, statistic, quantile)
-    if constant:
-        return replace(_nothing(n), value=value)
-    method = "clustered-bootstrap"
-    if codes[-1] == 0:
-        codes, method = np.arange(n), "bootstrap"
-    draws = _resample(kept, codes, statistic, quantile, resamples, np.random.default_rng(seed))
-    low, high = _percentiles(draws, int(codes[-1]) + 1, confidence)
-    return Estimate(value, low, high, n, method)
 
 
 def paired_difference(
@@ -493,65 +445,3 @@ def _detectable(difference: Array, codes: NDArray[np.intp], binary: bool) -> flo
     if freedom < 1 or error == 0:
         return math.nan
     return (_t_quantile(0.975, freedom) + _t_quantile(POWER, freedom)) * error
-
-
-def _quantile_of(statistic: Statistic) -> float | None:
-    """0.95 for "p95", None for "mean" and functions."""
-    if callable(statistic) or statistic == "mean":
-        return None
-    try:
-        quantile = float(statistic.removeprefix("p")) / 100 if statistic.startswith("p") else math.nan
-    except ValueError:
-        quantile = math.nan
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"unknown statistic {statistic!r}: 'mean', a percentile such as 'p95', or a function")
-    return quantile
-
-
-def _point(values: Array, statistic: Statistic, quantile: float | None) -> float:
-    if callable(statistic):
-        return float(statistic(values))
-    return float(values.mean() if quantile is None else np.quantile(values, quantile))
-
-
-def _resample(
-    values: Array, codes: NDArray[np.intp], statistic: Statistic, quantile: float | None,
-    resamples: int, rng: np.random.Generator,
-) -> Array:  # fmt: skip
-    """Return (resamples,) values of the statistic over resampled clusters."""
-    k = int(codes[-1]) + 1
-    sums, sizes = np.bincount(codes, values), np.bincount(codes).astype(float)
-    order = np.argsort(values, kind="stable")
-    rows = max(1, _CHUNK // max(k, len(values)))
-    out = []
-    for start in range(0, resamples, rows):
-        count = min(rows, resamples - start)
-        drawn = rng.integers(0, k, size=(count, k)) + k * np.arange(count)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=count * k).reshape(count, k)  # how often each was drawn
-        if callable(statistic):
-            out.append(np.array([float(statistic(np.repeat(values, row[codes]))) for row in times]))
-        elif quantile is None:
-            out.append((times @ sums) / (times @ sizes))
-        else:
-            out.append(_weighted_quantile(values[order], times[:, codes[order]], quantile))
-    return np.concatenate(out)
-
-
-def _weighted_quantile(ordered: Array, times: NDArray[np.int64], quantile: float) -> Array:
-    """(R,) quantiles (linear, as np.quantile) of (n,) ascending values, each repeated times[r, i] times."""
-    upto = np.cumsum(times, axis=1)
-    position = quantile * (upto[:, -1] - 1)
-    below = np.floor(position).astype(np.int64)
-    above = np.minimum(below + 1, upto[:, -1] - 1)
-    low, high = (ordered[(upto <= at[:, None]).sum(axis=1)] for at in (below, above))
-    return low + (position - below) * (high - low)
-
-
-def _percentiles(draws: Array, clusters: int, confidence: float) -> tuple[float, float]:
-    """Hesterberg's expanded percentile interval of (R,) bootstrap draws."""
-    from scipy.special import ndtr, stdtrit
-
-    t = stdtrit(clusters - 1, 0.5 + confidence / 2)
-    tail = float(ndtr(-math.sqrt(clusters / (clusters - 1)) * t))
-    low, high = np.quantile(draws, (tail, 1 - tail))
-    return float(low), float(high)

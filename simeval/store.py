@@ -17,13 +17,14 @@ import os
 import struct
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, get_type_hints
 
 from simeval.errors import DataError, SettingError
+from simeval.files import replacing, unfinished_name
 from simeval.records import SCHEMA_VERSION, TIMING_FIELDS, TrialRecord
 
 if TYPE_CHECKING:
@@ -91,8 +92,9 @@ class RunStore:
 
     def _load(self) -> None:
         with _clear_errors(self.path):
-            for leftover in self.path.glob("parts/*.tmp"):
-                leftover.unlink()
+            for killed in ("manifest.json", "parts/part-*.parquet"):  # whose writers were
+                for leftover in (self.path / killed).parent.glob(unfinished_name(Path(killed), "*")):
+                    leftover.unlink()
             for part in _parts(self.path):
                 self._done.update(_read_part(part, ["trial_id"]).column("trial_id").to_pylist())
             self._pending, complete = _read_journal(self.path / "journal.jsonl")
@@ -170,7 +172,8 @@ class RunStore:
         number = max((int(p.stem.removeprefix("part-")) for p in _parts(self.path)), default=-1) + 1
         part = self.path / "parts" / f"part-{number:05d}.parquet"
         with _clear_errors(part, _RESUME):
-            _write_atomically(part, _encode_part(self._pending))
+            with replacing(part, durable=True) as unfinished:
+                unfinished.write_bytes(_encode_part(self._pending))
             os.ftruncate(self._journal, 0)
         self._pending = []
 
@@ -248,28 +251,6 @@ def _write(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
-def _write_atomically(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the folder: a reader sees the whole file or none."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
-        try:
-            _write(fd, data)
-            os.fsync(fd)
-        finally:
-            os.close(fd)
-        os.replace(temporary, path)
-    except BaseException:
-        with suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
 # Manifest
 
 
@@ -279,8 +260,8 @@ def _settle_manifest(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if not (path / "manifest.json").exists():
         if _parts(path) or (path / "journal.jsonl").exists():
             raise DataError(f"{path} holds results but no manifest.json. Choose another folder with --out.")
-        with _clear_errors(path, _RESUME):
-            _write_atomically(path / "manifest.json", json.dumps(wanted, indent=2).encode() + b"\n")
+        with _clear_errors(path, _RESUME), replacing(path / "manifest.json", durable=True) as unfinished:
+            unfinished.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return wanted
     found = _read_manifest(path)
     before, now = _flatten(found), _flatten(wanted)

@@ -223,6 +223,61 @@ def test_broken_baselines(tmp_path: Path, text: str, words: str) -> None:
         read_baseline(tmp_path / "b.json")
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("outcome", ["LIFTED"], "trial 1 has ill-typed outcome"), ("object_code", {}, "ill-typed object_code"),
+        ("scale", "0.1", "ill-typed scale"), ("index", None, "ill-typed index"),
+    ],
+)  # fmt: skip
+def test_baselines_whose_trials_are_none(tmp_path: Path, column: str, value: object, words: str) -> None:
+    path = tmp_path / "b.json"
+    write_baseline(run("a"), path, "")
+    found = json.loads(path.read_text())
+    found["trials"][0][found["columns"].index(column)] = value
+    path.write_text(json.dumps(found))
+    with pytest.raises(DataError, match=words):
+        read_baseline(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"n": None}, "--baseline"), ({"value": "x"}, "could not convert"), ({"value": None}, "no value"),
+        ({"low": None}, "no interval"), ({"group": "mug"}, "no rows of 'a'"), ({"metric": "x"}, "no success rate"),
+    ],
+)  # fmt: skip
+def test_baselines_whose_rows_are_none(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps([row | changes for row in json.loads(render(summarise([run("a")]), [], "json"))]))
+    with pytest.raises(DataError, match=words):
+        gate(run("a"), read_baseline(path))
+    path.write_text(json.dumps([{"generator": "a"}]))
+    with pytest.raises(DataError, match="no 'value' in it"):
+        read_baseline(path)
+
+
+def test_runs_that_are_none_end_with_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good, base = stored(tmp_path / "good", run("a")), tmp_path / "base.json"
+    write_baseline(run("a"), base, "")
+    empty, broken = stored(tmp_path / "empty", Run(manifest("a"), [])), stored(tmp_path / "broken", run("a"))
+    part = next(broken.glob("parts/*.parquet"))
+    part.write_bytes(part.read_bytes()[:-20])
+    other = stored(tmp_path / "other", run("a", physics="q", seed=9))
+    (tmp_path / "folder").mkdir()
+    for path, words in (
+        (empty, "has no trials yet"), (broken, "part-00000.parquet is not a readable Parquet file"),
+        (other, "share no condition. They differ in:"), (tmp_path / "folder", "has no run in it"),
+        (base, "no such folder"), (tmp_path / "nowhere", "no such folder"),
+    ):  # fmt: skip
+        for words_of in (("compare", good, path), ("compare", path, good), ("gate", "--run", path, "--baseline", base)):
+            assert call(*words_of) == 2
+            out, err = capsys.readouterr()
+            assert out == ""
+            assert err.startswith("error: ")
+            assert words in err
+
+
 def test_baseline_with_an_outcome_nobody_knows(tmp_path: Path) -> None:
     made = run("a")
     write_baseline(Run(made.manifest, [replace(made.records[0], outcome="FLEW")]), tmp_path / "b.json", "")

@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import fake_generators
 import numpy as np
 import pytest
+import trimesh
 from report_runs import HOSTILE, hostile_run, quick_run, record, store
 
 from simeval.cli import main
 from simeval.motion import Moment, Motion, record_motion
 from simeval.objects import ObjectLibrary
 from simeval.objects.model import Mesh
+from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
 from simeval.replay import StoredTrial, restore_trial, run_folders
 from simeval.report import html
@@ -331,6 +334,59 @@ def test_an_interrupt_ends_with_130(
     assert simeval("report", run, "-o", tmp_path / "report.html") == 130
     assert not (tmp_path / "report.html").exists()
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_objects_of_runs_that_lie_elsewhere_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from simeval.report import figures
+
+    monkeypatch.setattr(figures, "FIGURES", {"wrist_sphere": figures.FIGURES["wrist_sphere"]})
+    (tmp_path / "away").mkdir()
+    can, renamed, away, other = (tmp_path / name for name in ("can.obj", "tin.obj", "away/can.obj", "other.obj"))
+    trimesh.creation.cylinder(30, 120, sections=12).export(can)
+    trimesh.creation.cylinder(31, 120, sections=12).export(other)
+    runs, page = tmp_path / "runs", tmp_path / "r.html"
+    what = ["run", "-g", "steady", "--mesh", can, "--mesh-scale", "0.001", "--grasps", 2, "--no-references"]
+    coarse = ["--protocol", "lift", "--physics", "iterations=10", "--physics", "timestep=0.01"]
+    with fake_generators.registered():
+        assert simeval(*what, *coarse, "--out", runs, "-j", 0) == 0
+    trial = read_run(run_folders([runs])[0]).records[0].trial_id
+    report = ["report", runs, "-o", page, "-j", 0]
+    for was, place, mesh in (
+        (can, can, []), (can, renamed, ["--mesh", renamed]), (renamed, away, ["--mesh", other, "--mesh", away]),
+    ):  # fmt: skip
+        was.rename(place)
+        capfd.readouterr()
+        assert simeval("replay", trial, "--run", runs, *mesh) == 0
+        assert simeval(*report, *mesh) == 0
+        assert "commanded only" not in capfd.readouterr().err
+        assert "all came out bit for bit as stored" in page.read_text()
+        assert "Where the wrist is" in page.read_text()
+    for mesh, message in (([], "--mesh FILE says where it lies now"), (["--mesh", other], "is not the object of the")):
+        assert simeval("replay", trial, "--run", runs, *mesh) == 2
+        assert message in capfd.readouterr().err
+        assert simeval(*report, *mesh) == 0
+        err = capfd.readouterr().err
+        assert "2 of 2 trials can be shown as commanded only" in err
+        assert message in err
+        assert "Traceback" not in err
+
+
+def test_objects_of_runs_whose_data_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("SIMEVAL_DATA", raising=False)
+    physics = Physics().digest
+    records = [record("g", 0, code, SLIPPED, physics=physics, **GRASP) for code in ("core-mug-1", "cup.stl")]
+    run = store(tmp_path / "run", records, "steady")
+    for r, words in zip(records, ("pass --data DIR or set SIMEVAL_DATA", "--mesh FILE says"), strict=True):
+        assert simeval("replay", r.trial_id, "--run", run) == 2
+        assert words in capfd.readouterr().err
+    assert simeval("report", run, "-o", tmp_path / "r.html", "-j", 0) == 0
+    err = capfd.readouterr().err
+    assert "1 of 2 trials can be shown as commanded only: needs DexGraspNet's data: pass --data DIR" in err
+    assert "1 of 2 trials can be shown as commanded only: cup.stl: no such file" in err
 
 
 # One trial

@@ -1,26 +1,188 @@
-"""What is committed in results/ is what its commands print; here the parts that are cheap to make again."""
+"""What is committed in results/ names the command that made it; what is cheap to make again is made again."""
 
+import importlib.util
 import json
+import os
+import re
+import shlex
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import matplotlib.image
+import numpy as np
 import pytest
+import typer
 
-from simeval.benchmarks import coverage, metrics_compared
+from simeval.benchmarks import convergence, coverage, grasp_types, metrics_compared
+from simeval.cli import app
+from simeval.emg.evaluate import evaluate
+from simeval.emg.files import load_recordings
+from simeval.emg.summary import summarise as summarise_emg
+from simeval.motion import record_motions
+from simeval.physics.pool import Task
+from simeval.physics.render import render_strip
 from simeval.report.compare import Side
 from simeval.report.gate import read_baseline
-from simeval.report.summary import MetricRow
+from simeval.report.summary import MetricRow, read_row, summarise
+from simeval.report.tables import interval_note, markdown, metric_grid
+from simeval.run import RunSpec, execute_run, load_objects, plan_run
+from simeval.store import read_run
+from simeval.suites import load_suite
+from simeval.tasks import tasks
 
 RESULTS = Path(__file__).parent.parent / "results"
+TABLES = ("embedded", "released", "unidexgrasp")
+"""Pages of `simeval table`."""
+DATA = os.environ.get("SIMEVAL_DATA")
 
 
-def stored_coverage() -> list[coverage.Coverage]:
-    found = json.loads((RESULTS / "coverage.json").read_text())["coverage"]
-    return [coverage.Coverage(**cell) for cell in found]
+def stored_rows(name: str) -> list[MetricRow]:
+    return [read_row(row) for row in json.loads((RESULTS / f"{name}.json").read_text())]
+
+
+# Where everything is from
+
+
+def commands_in(text: str) -> list[str]:
+    """Commands of this project in a page: in backticks, with arguments."""
+    return [c for c in re.findall(r"`([^`\n]+)`", text) if re.match(r"simeval \S+ |python -m simeval\.", c)]
+
+
+def origins(folder: Path) -> dict[str, list[str]]:
+    """File -> the commands that made it: its own, else its page's, else those beside its name in the README."""
+    texts = {p.name: p.read_text(encoding="utf-8") for p in folder.glob("*.md")}
+    readme = texts.pop("README.md", "")
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "README.md"):
+        own = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
+        pages = [text for name, text in texts.items() if name == f"{path.stem}.md" or f"({path.name})" in text]
+        beside = [paragraph for paragraph in readme.split("\n\n") if f"`{path.name}`" in paragraph]
+        stated = own.get("command") if isinstance(own, dict) else None
+        made = [line for text in pages for line in text.split("\n") if line.startswith("Made by `")]
+        found[path.name] = [stated] if stated else commands_in("\n".join(made or beside))
+    return found
+
+
+def test_every_file_names_the_command_that_made_it() -> None:
+    found = origins(RESULTS)
+    assert len(found) >= 19
+    assert [name for name, commands in found.items() if not commands] == []
+
+
+def test_a_file_without_a_command_would_be_noticed(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("`drawn.png` is made by `simeval replay 1 --run r`.\n\nNot so `other.png`.")
+    (tmp_path / "page.md").write_text("# Page\n\nMade by `python -m simeval.benchmarks.page`: ![x](figure.png)")
+    for name in ("page.json", "figure.png", "drawn.png", "other.png", "stray.csv"):
+        (tmp_path / name).write_text("[]")
+    missing = {name for name, commands in origins(tmp_path).items() if not commands}
+    assert missing == {"other.png", "stray.csv"}
+
+
+@pytest.mark.parametrize("command", sorted({c for commands in origins(RESULTS).values() for c in commands}))
+def test_commands_exist_with_their_options(command: str) -> None:
+    words = shlex.split(command)
+    if words[0] == "python":
+        assert importlib.util.find_spec(words[2])
+        return
+    known: Any = typer.main.get_command(app).commands[words[1]]  # type: ignore[attr-defined]
+    options = {name for parameter in known.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    assert {word for word in words if word.startswith("-")} <= options
+
+
+# Pages are made of the numbers beside them
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_table_is_made_of_its_rows(name: str) -> None:
+    text, rows = (RESULTS / f"{name}.md").read_text(encoding="utf-8"), stored_rows(name)
+    assert markdown([metric_grid(rows, short=False)], "").strip() in text
+    assert f"objects as clusters{interval_note(rows)}." in text
+
+
+def test_comparison_page_is_made_of_its_numbers() -> None:
+    note = json.loads((RESULTS / "metrics_compared.json").read_text())
+    rows = [read_row(row) for row in note["rows"]]
+    text = (RESULTS / "metrics_compared.md").read_text(encoding="utf-8")
+    described = text.split("DexGraspNet, ")[1].split(").")[0]
+    assert metrics_compared.page(rows, note["area_under_roc"], described) == text
 
 
 def test_coverage_page_is_made_of_its_numbers() -> None:
     note = json.loads((RESULTS / "coverage.json").read_text())
     assert coverage.page(stored_coverage(), note["command"]) == (RESULTS / "coverage.md").read_text(encoding="utf-8")
+
+
+def test_figure_of_the_convergence_study_is_made_of_its_numbers(tmp_path: Path) -> None:
+    rows = json.loads((RESULTS / "physics_convergence.json").read_text())
+    results = []
+    for row in rows:
+        part, label = row["group"].split(": ", 1)
+        results.append({**row, "part": part, "label": label, "success": row["value"]})
+    convergence.figure(results, tmp_path / "made.png")
+    assert_same_picture(tmp_path / "made.png", "physics_convergence.png")
+
+
+def assert_same_picture(made: Path, name: str) -> None:
+    """Compare pictures, but for what other versions of fonts and of the renderer may change at edges."""
+    found, expected = (matplotlib.image.imread(path)[..., :3] for path in (made, RESULTS / name))
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).mean() < 0.005
+
+
+# Made again
+
+
+def test_picture_of_a_lifted_grasp_is_drawn_again(tmp_path: Path) -> None:
+    [task] = [t for t in embedded_tasks("replay") if t.trial.trial_id == "533702be4d4e5aca"]
+    [(_, motion, _)] = record_motions([task], workers=0)
+    assert motion is not None
+    assert motion.record.success
+    looks = [moment for i, moment in enumerate(motion.moments) if i != motion.held]
+    assert task.trial.grasp is not None
+    matplotlib.image.imsave(tmp_path / "made.png", render_strip(task.model, task.trial.grasp, looks))
+    assert_same_picture(tmp_path / "made.png", "lifted_grasp.png")
+
+
+def embedded_tasks(generator: str) -> Iterable[Task]:
+    """All trials of a generator's default run, not run."""
+    spec = RunSpec(generator, load_suite("embedded"))
+    return tasks(plan_run(spec, load_objects(spec)), {}, lambda record: None)
+
+
+def test_floor_of_the_embedded_table_is_run_again(tmp_path: Path) -> None:
+    """Its cheapest generator, all 120 trials; the gate of continuous integration runs retrieval's."""
+    folder = execute_run(RunSpec("open-hand", load_suite("embedded"), out=tmp_path, workers=2))
+    found, expected = (
+        {(r.protocol, r.metric): r for r in rows if r.generator == "open-hand" and not r.metric.startswith("cpu")}
+        for rows in (summarise([read_run(folder)]), stored_rows("embedded"))
+    )
+    assert found.keys() == expected.keys()
+    for key, row in expected.items():
+        again = found[key]
+        assert (again.value, again.low, again.high, again.n) == pytest.approx((row.value, row.low, row.high, row.n))
+
+
+def test_figure_of_the_types_is_drawn_again(tmp_path: Path) -> None:
+    grasp_types.figure(tmp_path / "made.png")
+    assert_same_picture(tmp_path / "made.png", "grasp_types.png")
+
+
+@pytest.mark.skipif(DATA is None, reason="needs the recordings: SIMEVAL_DATA")
+def test_a_row_of_the_recordings_is_computed_again() -> None:
+    recordings = load_recordings("uci-1", Path(str(DATA)))
+    tested = evaluate(recordings, ["leave-one-subject-out"], ["lda"], seeds=1)
+    stored = {
+        row["metric"]: row for row in json.loads((RESULTS / "emg.json").read_text())
+        if (row["generator"], row["suite"], row["protocol"]) == ("lda", "uci-1", "leave-one-subject-out")
+    }  # fmt: skip
+    for row in summarise_emg(tested, recordings, "uci-1"):
+        assert (row.value, row.n) == (pytest.approx(stored[row.metric]["value"], abs=2e-3), stored[row.metric]["n"])
+
+
+def stored_coverage() -> list[coverage.Coverage]:
+    found = json.loads((RESULTS / "coverage.json").read_text())["coverage"]
+    return [coverage.Coverage(**cell) for cell in found]
 
 
 @pytest.mark.parametrize(
@@ -45,14 +207,6 @@ def test_coverage_is_as_stated_where_the_model_can_know() -> None:
     for cell in cells:
         error = (0.95 * 0.05 / cell.repeats) ** 0.5
         assert 0.93 - 3 * error <= cell.coverage <= 0.97 + 3 * error, cell
-
-
-def test_comparison_page_is_made_of_its_numbers() -> None:
-    note = json.loads((RESULTS / "metrics_compared.json").read_text())
-    rows = [MetricRow(**{k: float("inf") if v is None else v for k, v in row.items()}) for row in note["rows"]]
-    text = (RESULTS / "metrics_compared.md").read_text(encoding="utf-8")
-    described = text.split("DexGraspNet, ")[1].split(").")[0]
-    assert metrics_compared.page(rows, note["area_under_roc"], described) == text
 
 
 def test_the_gates_baseline_is_the_embedded_suite() -> None:

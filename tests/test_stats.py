@@ -5,7 +5,6 @@ import pytest
 from scipy.stats import binomtest, permutation_test, ttest_1samp
 
 from simeval.stats import (
-    clustered_bootstrap,
     clustered_mean,
     clustered_percentile,
     effective_size,
@@ -81,7 +80,7 @@ def test_agreement_within_objects_widens_the_interval() -> None:
 
 
 def test_rate_takes_outcomes_only() -> None:
-    with pytest.raises(ValueError, match="clustered_bootstrap"):
+    with pytest.raises(ValueError, match="clustered_mean"):
         rate([0.5, 1.0], ["a", "b"])
     with pytest.raises(ValueError, match="2 cluster names"):
         rate([1], ["a", "b"])
@@ -99,58 +98,6 @@ def test_rate_covers_the_truth() -> None:
         found = rate(rng.random(100) < np.repeat(chance, 5), names)
         hits += found.low <= p <= found.high
     assert 0.92 <= hits / 400 <= 0.985
-
-
-def test_bootstrap_of_the_mean_matches_the_t_interval() -> None:
-    values = np.random.default_rng(0).normal(3.0, 1.0, 60)
-    found = clustered_bootstrap(values, objects(60, 1), resamples=20_000)
-    half = 2.001 * values.std(ddof=1) / math.sqrt(60)  # t with 59 degrees of freedom
-    assert found.value == values.mean()
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
-    assert (found.n, found.method) == (60, "clustered-bootstrap")
-
-
-def test_bootstrap_covers_the_mean_of_clustered_values() -> None:
-    rng, names, hits = np.random.default_rng(4), objects(30, 4), 0
-    for seed in range(200):
-        values = np.repeat(rng.normal(0, 1, 30), 4) + rng.normal(0, 1, 120)
-        found = clustered_bootstrap(values, names, resamples=500, seed=seed)
-        hits += found.low <= 0 <= found.high
-    assert 0.90 <= hits / 200 <= 0.99
-
-
-def test_bootstrap_is_deterministic_and_ignores_order() -> None:
-    rng = np.random.default_rng(1)
-    values, names = rng.gamma(2, 1, 100), objects(20, 5)
-    order = rng.permutation(100)
-    for statistic in ("mean", "p95"):
-        found = clustered_bootstrap(values, names, statistic=statistic)
-        assert found == clustered_bootstrap(values[order], [names[i] for i in order], statistic=statistic)
-        assert found != clustered_bootstrap(values, names, statistic=statistic, seed=1)
-
-
-def test_bootstrap_percentile_agrees_with_numpy_on_each_resample() -> None:
-    values, names = np.random.default_rng(2).gamma(2, 1, 45), objects(15, 3)
-    fast = clustered_bootstrap(values, names, resamples=300, statistic="p95")
-    slow = clustered_bootstrap(values, names, resamples=300, statistic=lambda v: float(np.quantile(v, 0.95)))
-    assert (fast.value, fast.low, fast.high) == pytest.approx((slow.value, slow.low, slow.high))
-
-
-def test_bootstrap_mean_weighs_objects_by_their_trials() -> None:
-    found = clustered_bootstrap([1.0, 1.0, 1.0, 5.0], ["a", "a", "a", "b"])
-    assert (found.value, found.low, found.high) == (2.0, 1.0, 5.0)
-
-
-def test_bootstrap_of_little_says_so() -> None:
-    assert clustered_bootstrap([math.nan], ["a"]).n == 0
-    single = clustered_bootstrap([2.0], ["a"])
-    assert (single.value, single.n, single.method) == (2.0, 1, "none")
-    assert math.isnan(single.low)
-    assert math.isnan(clustered_bootstrap([0.0] * 20, objects(20, 1)).high)  # e.g. millimetres, all 0
-    assert clustered_bootstrap([True] * 20, objects(20, 1)) == rate([True] * 20, objects(20, 1))
-    assert clustered_bootstrap([1.0, 2.0, math.nan], ["a", "a", "b"]).method == "bootstrap"
-    with pytest.raises(ValueError, match="'median'"):
-        clustered_bootstrap([1.0], ["a"], statistic="median")
 
 
 def test_paired_difference_pairs_by_condition() -> None:

@@ -207,6 +207,7 @@ def test_full_disk_keeps_what_was_written(tmp_path: Path, monkeypatch: pytest.Mo
     store.append(record(0))
     with monkeypatch.context() as patch:
         patch.setattr(store_module.os, "write", half_then_full)
+        patch.setattr(Path, "write_bytes", fail(errno.ENOSPC))
         with pytest.raises(DataError, match=r"No space left.*resume"):
             store.append(record(1))
         with pytest.raises(DataError, match="No space left"):
@@ -227,6 +228,16 @@ def test_first_error_is_the_one_reported(tmp_path: Path, monkeypatch: pytest.Mon
         interrupted()
     monkeypatch.undo()
     assert len(read_run(tmp_path).records) == 1
+
+
+def test_half_files_of_killed_runs_are_swept_up(tmp_path: Path) -> None:
+    fill(tmp_path, 1)
+    for name in ("parts/.part-00001-77.parquet", ".manifest-77.json"):
+        (tmp_path / name).write_text("half")
+    fill(tmp_path, 2)
+    assert {p.name for p in tmp_path.rglob("*")} == {
+        ".lock", "journal.jsonl", "manifest.json", "parts", "part-00000.parquet", "part-00001.parquet",
+    }  # fmt: skip
 
 
 CHILD = """

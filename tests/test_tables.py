@@ -6,7 +6,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 
 from simeval.errors import SettingError
 from simeval.records import Outcome, TrialRecord
-from simeval.report.tables import MetricRow, outcome_counts, render, rich_table, summarise
+from simeval.report.summary import read_row
+from simeval.report.tables import MetricRow, html_tables, outcome_counts, render, rich_table, summarise
 from simeval.stats import rate
 from simeval.store import Run
 
@@ -236,11 +237,26 @@ def test_terminal_table_fits_100_columns(group_by: Any) -> None:
     assert "SLIPPED 20, LIFTED 80" in text
 
 
-def test_an_end_that_nothing_bounds_is_infinite_and_null() -> None:
-    rows = [MetricRow("g", "quick", "lift", "all", "penetration_mm_p95", 0.5, 0.4, math.inf, 10)]
-    assert "| 0.50 [0.40, ∞] |" in render(rows, [], "md")
-    assert r"0.50 [0.40, $\infty$]" in render(rows, [], "latex")
-    assert json.loads(render(rows, [], "json"))[0]["high"] is None
+def test_an_end_that_nothing_bounds_is_said_so_and_comes_back() -> None:
+    known = MetricRow("g", "quick", "lift", "all", "penetration_mm_mean", 0.5, 0.4, 0.6, 10)
+    above, below, nothing = (
+        replace(known, metric="penetration_mm_p95", low=low, high=high)
+        for low, high in ((0.4, math.inf), (-math.inf, 0.6), (math.nan, math.nan))
+    )
+    for row, cell, tex in (
+        (known, "0.50 [0.40, 0.60]", "0.50 [0.40, 0.60]"), (above, "0.50 [≥ 0.40]", r"0.50 [$\geq$ 0.40]"),
+        (below, "0.50 [≤ 0.60]", r"0.50 [$\leq$ 0.60]"), (nothing, "0.50", "0.50"),
+    ):  # fmt: skip
+        text = render([row], [], "md")
+        assert f"| {cell} |" in text
+        assert ("[≥ x]: too few trials to say how large it may be at most" in text) == (row is above)
+        assert f" {tex} &" in render([row], [], "latex")
+        assert f">{cell}<" in html_tables([row], [])
+        [plain] = json.loads(render([row], [], "json"))
+        assert [plain["low"], plain["high"]] == [v if math.isfinite(v) else None for v in (row.low, row.high)]
+        [line] = csv.DictReader(io.StringIO(render([row], [], "csv")))
+        for stored in (plain, line):
+            assert str(read_row(stored)) == str(row)  # as text, since NaN equals nothing
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no pdflatex here to compile with")

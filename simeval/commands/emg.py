@@ -1,8 +1,8 @@
 """`simeval emg`: train, evaluate and stream classifiers of surface EMG."""
 
-import json
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -84,7 +84,8 @@ def evaluate(
     from simeval.commands.progress import Bars
     from simeval.emg.evaluate import evaluate as run
     from simeval.emg.files import load_recordings
-    from simeval.emg.summary import plain_rows, summarise
+    from simeval.emg.summary import summarise
+    from simeval.files import json_text
 
     if format not in FORMATS:
         raise unknown_name("format", format, FORMATS)
@@ -98,7 +99,7 @@ def evaluate(
             say("interrupted: finished folds are kept. The same command goes on.")
             raise typer.Exit(INTERRUPTED) from None
     rows = summarise(tested, found, Path(recordings).stem)
-    show(json.dumps(plain_rows(rows), indent=1) if format == "json" else _table(rows))
+    show(json_text([asdict(row) for row in rows]).rstrip("\n") if format == "json" else _table(rows))
 
 
 @app.command("stream")

@@ -20,6 +20,10 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", envvar="SIMEVAL_DATA", exists=True, file_okay=False, help=DATA_HELP, metavar="DIR"),
 ]
+Meshes = Annotated[
+    list[Path] | None,
+    typer.Option("--mesh", help="A mesh of yours that isn't where it was at the run; repeatable.", metavar="FILE"),
+]
 Workers = Annotated[
     int | None,
     typer.Option("--workers", "-j", min=0, help="Processes; all cores by default, 0: no other process."),

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simeval.commands.options import Data, show
+from simeval.commands.options import Data, Meshes, show
 from simeval.errors import DataError, SettingError
 
 if TYPE_CHECKING:
@@ -19,19 +19,17 @@ def replay(
         list[Path], typer.Option("--run", help="Run folder, or a folder of some; repeatable.", metavar="RUN")
     ],
     data: Data = None,
-    mesh: Annotated[
-        Path | None, typer.Option(help="The run's mesh, where it isn't where it was.", metavar="FILE")
-    ] = None,
+    mesh: Meshes = None,
     image: Annotated[Path | None, typer.Option(help="Also draw it, to a .png file.", metavar="FILE")] = None,
     video: Annotated[Path | None, typer.Option(help="Also film it: .gif or .mp4 (extra view).", metavar="FILE")] = None,
     view: Annotated[bool, typer.Option("--view", help="Also show it in 3D, in the browser of this machine.")] = False,
 ) -> None:
     """Run a stored trial again and compare bit for bit; exit with 1 where the result is another."""
-    from simeval.replay import find_trial, restore_trial, run_folders
+    from simeval.replay import StoredObjects, find_trial, restore_trial, run_folders
     from simeval.store import same_result
 
     _check_outputs(image, video, view)
-    stored = restore_trial(*find_trial(run_folders(run), trial_id), data, mesh)
+    stored = restore_trial(*find_trial(run_folders(run), trial_id), StoredObjects(data, mesh or []))
     record = stored.record
     what = f"{record.object_code} at {record.scale:g}, {record.grasp_type or 'any type'}, grasp {record.index}"
     show(f"trial {record.trial_id} of {stored.folder}: {what}, {record.protocol}")

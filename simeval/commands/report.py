@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simeval.commands.options import Data, Workers, all_cores, show
+from simeval.commands.options import Data, Meshes, Workers, all_cores, say, show
 from simeval.errors import DataError, SettingError
 from simeval.files import completed
 
 if TYPE_CHECKING:
+    from simeval.replay import StoredObjects
     from simeval.report.figures import Drawing
     from simeval.report.report import Source, Views
 
@@ -32,10 +33,11 @@ def report(
     ] = True,
     title: Annotated[str, typer.Option(help="Title of the report.")] = "simeval report",
     data: Data = None,
+    mesh: Meshes = None,
     workers: Workers = None,
 ) -> None:
     """Write one HTML file that needs nothing else: tables, figures, every trial, and a 3D view of some."""
-    from simeval.replay import run_folders
+    from simeval.replay import StoredObjects, run_folders
     from simeval.report.html import Picture
     from simeval.report.report import read_sources, report_page
 
@@ -44,10 +46,11 @@ def report(
     if not out.absolute().parent.is_dir():
         raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
     sources = read_sources(run_folders(runs))
-    views = _views(sources, trials, trial or [], rerun, data, all_cores() if workers is None else workers)
+    objects = StoredObjects(data, mesh or [])
+    views = _views(sources, trials, trial or [], rerun, objects, all_cores() if workers is None else workers)
     from simeval.report.figures import as_svg
 
-    pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, data)]
+    pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, objects)]
     page = report_page(sources, views, pictures, title).encode()
     with completed(out) as unfinished:
         unfinished.write_bytes(page)
@@ -61,23 +64,23 @@ def figures(
         list[str] | None, typer.Option("--format", "-f", help="png, svg or pdf; repeatable; default png and svg.")
     ] = None,
     data: Data = None,
+    mesh: Meshes = None,
 ) -> None:
     """Draw the figures of some runs, for a paper."""
-    from simeval.replay import run_folders
+    from simeval.replay import StoredObjects, run_folders
     from simeval.report.figures import check_formats, save
     from simeval.report.report import read_sources
 
     formats = check_formats(format or ["png", "svg"])
     sources = read_sources(run_folders(runs))
-    for drawing in _figures(sources, data):
+    for drawing in _figures(sources, StoredObjects(data, mesh or [])):
         files = save(drawing, out, formats)
         show(f"{', '.join(map(str, files))}: {drawing.title}")
 
 
 def _views(
-    sources: "list[Source]", count: int, ids: list[str], rerun: bool, data: Path | None, workers: int
+    sources: "list[Source]", count: int, ids: list[str], rerun: bool, objects: "StoredObjects", workers: int
 ) -> "Views":  # fmt: skip
-    from simeval.commands.options import say
     from simeval.commands.progress import Bars
     from simeval.report.report import choose_trials, make_views, named_trials
     from simeval.report.summary import records_by_name
@@ -89,12 +92,15 @@ def _views(
     if chosen and rerun:
         say(f"running {len(chosen)} trials again for the 3D view; --no-rerun leaves that out")
     with Bars({"running again": len(chosen)}, "trials") as bars:
-        return make_views(sources, list(chosen.values()), data, rerun, workers, bars.callback("running again"))
+        views = make_views(sources, list(chosen.values()), objects, rerun, workers, bars.callback("running again"))
+    for reason, number in views.not_restored.items():
+        say(f"{number} of {len(chosen)} trials can be shown as commanded only: {reason}")
+    return views
 
 
-def _figures(sources: "list[Source]", data: Path | None) -> "list[Drawing]":
+def _figures(sources: "list[Source]", objects: "StoredObjects") -> "list[Drawing]":
     from simeval.commands.progress import Bars
     from simeval.report.figures import FIGURES, draw_figures
 
     with Bars({"drawing": len(FIGURES)}, "figures") as bars:
-        return draw_figures([source.run for source in sources], data, bars.callback("drawing"))
+        return draw_figures([source.run for source in sources], objects, bars.callback("drawing"))

@@ -18,6 +18,7 @@ from simeval.emg.models.presets import PRESETS, preset
 from simeval.emg.models.store import make_classifier
 from simeval.emg.protocols import Split, make_splits
 from simeval.emg.recordings import Recordings
+from simeval.files import replacing
 from simeval.grasp import Array
 
 VERSION = 1
@@ -142,9 +143,8 @@ def _stored(path: Path | None, probabilities: Array) -> Array:
     single = probabilities.astype(np.float32)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part.npy")
-        np.save(part, single)
-        part.replace(path)
+        with replacing(path, durable=True) as unfinished:
+            np.save(unfinished, single)
     return single.astype(np.float64)
 
 

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +11,9 @@ from simeval.emg.evaluate import Tested
 from simeval.emg.metrics import BINS
 from simeval.emg.recordings import LABELS, Recordings
 from simeval.grasp import Array
-from simeval.stats import PairedDifference, clustered_bootstrap, paired_difference
+from simeval.stats import PairedDifference, paired_difference, rate
 
 METRICS = ("accuracy", "macro_recall", "macro_precision", "macro_f1", "ece")
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +26,10 @@ class EmgRow:
     group: str  # all, or k=5 …, or a session
     metric: str
     value: float  # over all test trials of all seeds
-    low: float  # 95 % interval, sessions (or people, where several are tested) resampled
+    low: float  # 95 % interval, sessions (or people, where several are tested) as clusters; NaN for a single one
     high: float
     n: int  # trials tested, once per seed
     data_kind: str
-
-
-def plain_rows(rows: Sequence[EmgRow]) -> list[dict[str, Any]]:
-    """Return rows for JSON: None where there is no number."""
-    return [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in asdict(row).items()}
-        for row in rows
-    ]
 
 
 def group_of(tested: Tested) -> str:
@@ -54,9 +44,9 @@ def summarise(found: Sequence[Tested], recordings: Recordings, suite: str) -> li
         model, protocol, group = key
         clusters, probabilities, truth = _joined(own, recordings)
         right = probabilities.argmax(axis=1) == truth
-        accuracy = clustered_bootstrap(right, clusters.tolist(), resamples=RESAMPLES)
+        accuracy = rate(right, clusters.tolist())
         numbers = {"accuracy": (accuracy.value, accuracy.low, accuracy.high)}
-        numbers |= _resampled(clusters, probabilities, truth)
+        numbers |= _jackknifed(clusters, probabilities, truth)
         rows += [
             EmgRow(model, suite, protocol, group, metric, *numbers[metric], len(truth), recordings.data_kind)
             for metric in METRICS
@@ -78,7 +68,7 @@ def paired(found: Sequence[Tested], recordings: Recordings, a: str, b: str) -> d
         once = len({t.seed for t in own}) != len({t.seed for t in other})
         left, right = _right_by_trial(own, once), _right_by_trial(other, once)
         sessions = {key: str(recordings.sessions[int(key.split("/")[0])]) for key in left}
-        differences[protocol, group] = paired_difference(left, right, sessions, resamples=RESAMPLES)
+        differences[protocol, group] = paired_difference(left, right, sessions)
     return differences
 
 
@@ -108,29 +98,30 @@ def _joined(own: Sequence[Tested], recordings: Recordings) -> tuple[NDArray[np.s
     )
 
 
-def _resampled(
+def _jackknifed(
     clusters: NDArray[np.str_], probabilities: Array, truth: NDArray[np.intp]
 ) -> dict[str, tuple[float, float, float]]:
-    """Macro recall, precision, F1 and ECE, with percentile intervals over resampled clusters."""
+    """Macro recall, precision, F1 and ECE, with t intervals from leaving out one cluster at a time.
+
+    None of them is a mean of trials, so `rate` and `clustered_mean` don't apply. See Efron & Tibshirani 1993, *An
+    Introduction to the Bootstrap*, ch. 11.
+    """
+    from scipy.special import stdtrit
+
     names, codes = np.unique(clusters, return_inverse=True)
-    codes = codes.reshape(-1)
     k, count, found = len(names), len(LABELS), probabilities.argmax(axis=1)
-    confusion = np.zeros((k, count, count))
+    confusion, gap = np.zeros((k, count, count)), np.zeros((k, BINS))
     np.add.at(confusion, (codes, truth, found), 1)
     confidence = probabilities.max(axis=1)
     which = np.minimum((confidence * BINS).astype(int), BINS - 1)
-    gap = np.zeros((k, BINS))
     np.add.at(gap, (codes, which), confidence - (found == truth))
-    rng = np.random.default_rng(0)
-    times = rng.multinomial(k, np.full(k, 1 / k), size=RESAMPLES).astype(float)
-    times = np.concatenate([np.ones((1, k)), times])
-    values = _macro(np.einsum("rk,kij->rij", times, confusion))
-    sizes = confusion.sum(axis=(1, 2))
-    values["ece"] = np.abs(times @ gap).sum(axis=1) / (times @ sizes)
+    kept = np.concatenate([np.ones((1, k)), 1 - np.eye(k)])  # all, then all but one
+    values = _macro(np.einsum("rk,kij->rij", kept, confusion))
+    values["ece"] = np.abs(kept @ gap).sum(axis=1) / np.maximum(kept @ confusion.sum(axis=(1, 2)), 1)
     out = {}
-    for metric, draws in values.items():
-        low, high = np.quantile(draws[1:], (0.025, 0.975)) if k > 1 else (math.nan, math.nan)
-        out[metric] = (float(draws[0]), float(low), float(high))
+    for metric, (value, *without) in values.items():
+        half = float(stdtrit(k - 1, 0.975) * np.std(without) * math.sqrt(k - 1)) if k > 1 else math.nan
+        out[metric] = (float(value), float(np.maximum(0, value - half)), float(np.minimum(1, value + half)))
     return out
 
 

@@ -1,7 +1,6 @@
 """Released grasps on disk: DexGraspNet's `<code>.npy`, UniDexGrasp's `NNNNN.npz`."""
 
 import io
-import os
 import pickle
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import ArrayLike
 
 from simeval.errors import DataError
+from simeval.files import completed
 from simeval.grasp import JOINT_NAMES, VECTOR_NAMES, GraspBatch
 from simeval.objects.model import Array
 from simeval.objects.pickles import load_npy_dicts, load_npz
@@ -71,6 +71,9 @@ def write_grasps(path: str | Path, scales: float | ArrayLike, grasps: GraspBatch
     """Write grasps as DexGraspNet does: a 1-D object array of `{qpos: 28 floats, scale}`.
 
     Scores, pregrasp and squeeze joints have no place in that format and are left out. NumPy 1 reads it too.
+
+    Raises:
+        DataError: it can't be written.
     """
     sizes = np.broadcast_to(np.asarray(scales, dtype=np.float64), (len(grasps),))
     items = np.empty(len(grasps), dtype=object)
@@ -81,9 +84,8 @@ def write_grasps(path: str | Path, scales: float | ArrayLike, grasps: GraspBatch
     # NumPy 2 calls the module numpy._core, which NumPy 1.25 and older (DexGraspNet's own code) don't have
     data = pickle.dumps(items, protocol=3)
     buffer.write(data.replace(b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n", 1))
-    part = Path(path).with_suffix(f".{os.getpid()}.part")
-    part.write_bytes(buffer.getvalue())
-    part.replace(path)
+    with completed(Path(path)) as unfinished:
+        unfinished.write_bytes(buffer.getvalue())
 
 
 def read_tabletop(path: Path) -> tuple[list[float], float, Array]:

@@ -1,15 +1,14 @@
 """How a comparison is written: text, Markdown and LaTeX for people, CSV and JSON for programs."""
 
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any
 
 from simeval.errors import unknown_name
+from simeval.files import json_text
 from simeval.report.compare import SECURE, Comparison, Flip, Row
 from simeval.report.summary import ALL
-from simeval.report.tables import MISSING, Grid, csv_text, header_of, is_rate, latex, markdown, plain_row, plain_text
+from simeval.report.tables import MISSING, Grid, csv_text, header_of, is_rate, latex, markdown, plain_text
 
 FORMATS = ("text", "md", "csv", "json", "latex")
 
@@ -29,20 +28,11 @@ def render_comparison(found: Comparison, format: str = "text") -> str:
         "md": lambda: markdown(_grids(found), "\n".join(f"- {note}" for note in notes(found))),
         "latex": lambda: latex(_grids(found), " ".join(notes(found))),
         "csv": lambda: csv_text(found.rows, Row),
-        "json": lambda: json.dumps(as_plain(found), indent=1, allow_nan=False) + "\n",
+        "json": lambda: json_text(asdict(found)),
     }
     if format not in writers:
         raise unknown_name("format", format, FORMATS)
     return writers[format]()
-
-
-def as_plain(found: Comparison) -> dict[str, Any]:
-    """Return a comparison as JSON types; null where there is no number."""
-    return {
-        "a": found.a, "b": found.b, "unmatched_a": found.unmatched_a, "unmatched_b": found.unmatched_b,
-        "differing": {key: list(values) for key, values in found.differing.items()},
-        "rows": [plain_row(row) for row in found.rows], "flips": [asdict(flip) for flip in found.flips],
-    }  # fmt: skip
 
 
 def notes(found: Comparison) -> list[str]:

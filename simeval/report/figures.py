@@ -8,7 +8,7 @@ import io
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ import numpy as np
 from simeval.errors import DataError, SimevalError, unknown_name
 from simeval.grasp import Array
 from simeval.records import TrialRecord
+from simeval.replay import StoredObjects
 from simeval.report.summary import PROTOCOLS, records_by_name, summarise
 from simeval.stats import rate
 from simeval.store import Run
@@ -53,7 +54,7 @@ class Trials:
     """What figures are drawn from."""
 
     runs: Sequence[Run]
-    data: Path | None = None
+    objects: StoredObjects = field(default_factory=StoredObjects)
 
     @cached_property
     def by_name(self) -> dict[str, list[TrialRecord]]:
@@ -99,16 +100,16 @@ class Trials:
 
 
 def draw_figures(
-    runs: Sequence[Run], data: Path | None = None, progress: Callable[[int, int], None] | None = None
+    runs: Sequence[Run], objects: StoredObjects | None = None, progress: Callable[[int, int], None] | None = None
 ) -> list[Drawing]:
     """Draw every figure that the runs have something to show in.
 
     Args:
         runs: what `read_run` gave.
-        data: data folder, for objects that figures need; None: SIMEVAL_DATA.
+        objects: the runs' objects, which a figure needs; None: all are where they were, data in SIMEVAL_DATA.
         progress: called with (done, total).
     """
-    trials, drawings = Trials(runs, data), []
+    trials, drawings = Trials(runs, objects or StoredObjects()), []
     with style():
         for done, draw in enumerate(FIGURES.values()):
             if progress:
@@ -515,14 +516,12 @@ def _close(drawing: Drawing) -> None:
 
 def _centers(trials: Trials) -> dict[tuple[str, float], tuple[Array, Array]]:
     """Centre of mass (3,) [m] and up (3,) of the objects that can be loaded, by code and scale."""
-    from simeval.objects import ObjectLibrary
-
-    library = ObjectLibrary(trials.data)
     keys = sorted({(r.object_code, r.scale) for records in trials.grasps.values() for r in records})
+    run_of = {(r.object_code, r.scale): run for run in trials.runs for r in run.records}
     found = {}
     for key in keys[:: max(1, math.ceil(len(keys) / MOST_LOADED))]:
         try:
-            model = library.load(*key)
+            model = trials.objects.load(run_of[key], *key)
         except SimevalError:
             continue
         found[key] = (model.center_of_mass, model.up)

@@ -10,12 +10,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from simeval.errors import DataError, SettingError
+from simeval.files import json_text
 from simeval.records import Outcome, TrialRecord
-from simeval.report.compare import ALL, Comparison, Flip, Row, Side, compare_sides
-from simeval.report.summary import summarise
+from simeval.report.compare import ALL, Comparison, Flip, Row, Side, compare_sides, label_of_run
+from simeval.report.summary import MetricRow, read_row, summarise
 from simeval.stats import Estimate, independent_difference
 from simeval.store import Run
 
@@ -24,6 +25,7 @@ MARGIN = 0.1
 COLUMNS = (
     "condition_id", "object_code", "scale", "grasp_type", "index", "protocol", "physics", "seed", "outcome", "trial_id",
 )  # fmt: skip
+_KINDS = {name: kind for name, kind in get_type_hints(TrialRecord).items() if name in COLUMNS}
 _MANIFEST = (
     "generator", "variant", "suite", "suite_version", "suite_digest", "data_kind", "physics", "executor_digest", "seed",
     "versions", "fingerprint",
@@ -76,7 +78,7 @@ def write_baseline(run: Run, path: Path, command: str) -> None:
         raise DataError(f"{path}: {error.strerror}") from error
 
 
-def read_baseline(path: Path) -> Side | list[dict[str, Any]]:
+def read_baseline(path: Path) -> Side | list[MetricRow]:
     """Read a baseline: a side with its trials, or the rows of a table.
 
     Raises:
@@ -91,16 +93,20 @@ def read_baseline(path: Path) -> Side | list[dict[str, Any]]:
         raise DataError(f"--baseline {path} is not JSON: {error}") from None
     if isinstance(found, dict) and found.get("format") == FORMAT:
         return _side(found, path)
-    names = {"generator", "protocol", "group", "metric", "value", "low", "high", "n"}
-    if isinstance(found, list) and found and all(isinstance(r, dict) and names <= r.keys() for r in found):
-        return found
-    raise DataError(
-        f"--baseline {path} is no baseline: neither of `simeval gate --write` nor of `simeval table --format json`"
-    )
+    if not isinstance(found, list) or not found or not all(isinstance(row, dict) for row in found):
+        raise DataError(
+            f"--baseline {path} is no baseline: neither of `simeval gate --write` nor of `simeval table --format json`"
+        )
+    try:
+        return [read_row(row) for row in found]
+    except KeyError as error:
+        raise DataError(f"--baseline {path} is no table of `simeval table --format json`: no {error} in it") from None
+    except (TypeError, ValueError) as error:
+        raise DataError(f"--baseline {path}: {error}") from None
 
 
 def gate(
-    run: Run, baseline: Side | Sequence[Mapping[str, Any]], margin: float = MARGIN, max_lost: int | None = None
+    run: Run, baseline: Side | Sequence[MetricRow], margin: float = MARGIN, max_lost: int | None = None
 ) -> GateResult:
     """Compare a run with a baseline.
 
@@ -123,11 +129,11 @@ def gate(
     return _unpaired(run, baseline, margin)
 
 
-def label_of(baseline: Side | Sequence[Mapping[str, Any]]) -> str | None:
+def label_of(baseline: Side | Sequence[MetricRow]) -> str | None:
     """Return the generator, with its variant, that a baseline is of; None where it has several."""
     if isinstance(baseline, Side):
         return baseline.label
-    names = {str(row["generator"]) for row in baseline}
+    names = {row.generator for row in baseline}
     return names.pop() if len(names) == 1 else None
 
 
@@ -168,26 +174,28 @@ def _judge(difference: float, low: float, margin: float) -> tuple[bool, str]:
     return False, f"can't exclude that it is worse by {points}: more trials, or a wider margin, would tell"
 
 
-def _unpaired(run: Run, rows: Sequence[Mapping[str, Any]], margin: float) -> GateResult:
+def _unpaired(run: Run, rows: Sequence[MetricRow], margin: float) -> GateResult:
     own = {(r.protocol, r.metric): r for r in summarise([run])}
-    label = f"{run.manifest.get('generator', '')} {run.manifest.get('variant') or ''}".strip()
-    names = sorted({str(row["generator"]) for row in rows})
-    mine = [row for row in rows if row["generator"] == label and row["group"] == ALL]
+    label = label_of_run(run)
+    names = sorted({row.generator for row in rows})
+    mine = [row for row in rows if row.generator == label and row.group == ALL]
     if not mine:
         raise DataError(f"the baseline has no rows of {label!r}; it has: {', '.join(names)}")
     verdicts = []
     for row in mine:
-        if row["metric"] != f"{str(row['protocol']).replace('-', '_')}_success":
+        if row.metric != f"{row.protocol.replace('-', '_')}_success":
             continue
-        now = own.get((row["protocol"], row["metric"]))
+        now = own.get((row.protocol, row.metric))
         if now is None:
-            raise DataError(f"the baseline has {row['metric']} and the run hasn't: run protocol {row['protocol']} too")
-        a, b = Estimate(now.value, now.low, now.high, now.n, ""), _estimate(row)
+            raise DataError(f"the baseline has {row.metric} and the run hasn't: run protocol {row.protocol} too")
+        if not all(map(math.isfinite, (row.value, row.low, row.high))):
+            raise DataError(f"the baseline's {row.metric} has no value, or no interval")
+        a, b = (Estimate(r.value, r.low, r.high, r.n, "") for r in (now, row))
         found = independent_difference(a, b)
         passed, why = _judge(found.value, found.low, margin)
         verdicts.append(
             Verdict(
-                str(row["protocol"]), passed, why, a.value, b.value, found.value, found.low, found.high, found.n,
+                row.protocol, passed, why, a.value, b.value, found.value, found.low, found.high, found.n,
                 None, None, False,
             )
         )  # fmt: skip
@@ -196,37 +204,29 @@ def _unpaired(run: Run, rows: Sequence[Mapping[str, Any]], margin: float) -> Gat
     return GateResult(all(v.passed for v in verdicts), margin, verdicts, [], {})
 
 
-def _estimate(row: Mapping[str, Any]) -> Estimate:
-    value, low, high = (math.nan if row[name] is None else float(row[name]) for name in ("value", "low", "high"))
-    return Estimate(value, low, high, int(row["n"]), "")
-
-
 def _side(found: Mapping[str, Any], path: Path) -> Side:
     manifest = found.get("manifest")
     columns, trials = found.get("columns"), found.get("trials")
-    if not isinstance(manifest, dict) or not isinstance(trials, list) or list(columns or []) != list(COLUMNS):
+    if not isinstance(manifest, dict) or not isinstance(trials, list) or columns != list(COLUMNS):
         raise DataError(f"--baseline {path} is not whole: `simeval gate --write` makes it anew")
     records = []
     for number, values in enumerate(trials, 1):
         if not isinstance(values, list) or len(values) != len(COLUMNS):
             raise DataError(f"--baseline {path}: trial {number} has not {len(COLUMNS)} values")
+        wrong = [name for name, value in zip(COLUMNS, values, strict=True) if type(value) is not _KINDS[name]]
+        if wrong:
+            raise DataError(f"--baseline {path}: trial {number} has ill-typed {', '.join(wrong)}")
         record = TrialRecord(**dict(zip(COLUMNS, values, strict=True)))
         if record.outcome not in set(Outcome):
             raise DataError(f"--baseline {path}: trial {number} has the unknown outcome {record.outcome!r}")
         records.append(record)
-    label = f"{manifest.get('generator', 'unnamed')} {manifest.get('variant') or ''}".strip()
-    return Side(label, manifest, records)
+    return Side(label_of_run(Run(manifest, records)), manifest, records)
 
 
 def render_gate(result: GateResult, format: str = "text") -> str:
     """Return a verdict as text, or as JSON."""
     if format == "json":
-        found = asdict(result)
-        found["verdicts"] = [
-            {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-            for row in found["verdicts"]
-        ]
-        return json.dumps(found, indent=1, allow_nan=False) + "\n"
+        return json_text(asdict(result))
     lines = []
     for v in result.verdicts:
         counts = f"{v.n} pairs, {v.lost} lost, {v.gained} gained" if v.paired else f"unpaired, {v.n} trials"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from simeval.errors import DataError, SettingError
-from simeval.report.summary import ALL, CEILINGS, FLOORS, MetricRow, summarise
-from simeval.report.tables import Grid, metric_grid, render
+from simeval.report.summary import ALL, CEILINGS, FLOORS, MetricRow, read_row, summarise
+from simeval.report.tables import Grid, interval_note, metric_grid, render
 from simeval.store import read_run
 from simeval.suites import load_suite
 
@@ -81,7 +81,7 @@ def render_leaderboard(rows: Sequence[MetricRow], format: str = "md") -> str:
     caption = (
         "Ranked within a suite by secure, else lift, else six-direction success; ceilings and floors aren't ranked. "
         "Brackets: 95 % intervals, objects as clusters; ranks whose intervals overlap may be chance: compare such runs "
-        "with simeval compare."
+        f"with simeval compare{interval_note(ordered)}."
     )
     return render(ordered, [], format, [shown], caption)
 
@@ -131,10 +131,6 @@ def _rows(file: Path) -> list[MetricRow]:
 
 def _row(file: Path, number: int, row: Mapping[str, Any]) -> MetricRow:
     try:
-        value, low, high = (math.nan if row[k] is None else float(row[k]) for k in ("value", "low", "high"))
-        generator, suite, protocol, group, metric = (
-            str(row[k]) for k in ("generator", "suite", "protocol", "group", "metric")
-        )
-        return MetricRow(generator, suite, protocol, group, metric, value, low, high, int(row["n"]))
+        return read_row(row)
     except (TypeError, ValueError) as error:
         raise DataError(f"{file}, row {number}: {error}") from None

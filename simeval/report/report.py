@@ -12,7 +12,7 @@ import numpy as np
 from simeval.errors import DataError, SettingError, SimevalError, unknown_name
 from simeval.motion import Motion, record_motions
 from simeval.records import TrialRecord
-from simeval.replay import StoredTrial, restore_trial
+from simeval.replay import StoredObjects, StoredTrial, restore_trial
 from simeval.report import html
 from simeval.report.scenes import hand_scene, object_scene
 from simeval.report.summary import PROTOCOLS, outcome_counts, records_by_name, summarise
@@ -31,7 +31,7 @@ UNTYPED = "any"
 COMPARISON = ("generator", "protocol", "difference, points", "95 % interval", "pairs", "only this", "only the other")
 _COMPARISON_NOTE = (
     "Success of the generator minus that of the one it is compared with, over the conditions that both have, in "
-    "percentage points; intervals resample whole objects. The last two columns count conditions that only one held."
+    "percentage points; 95 % intervals, objects as clusters. The last two columns count conditions that only one held."
 )
 
 
@@ -50,6 +50,7 @@ class Views:
     objects: dict[str, Any] = field(default_factory=dict)
     trials: dict[str, Any] = field(default_factory=dict)
     without_motion: int = 0
+    not_restored: dict[str, int] = field(default_factory=dict)  # why, and how many trials: data or a mesh is missing
     differing: int = 0
 
 
@@ -156,7 +157,7 @@ def named_trials(by_name: Mapping[str, Sequence[TrialRecord]], ids: Sequence[str
 def make_views(
     sources: Sequence[Source],
     chosen: Sequence[tuple[str, TrialRecord]],
-    data: Path | None = None,
+    objects: StoredObjects | None = None,
     rerun: bool = True,
     workers: int = 1,
     progress: Progress | None = None,
@@ -166,21 +167,22 @@ def make_views(
     Args:
         sources: the runs that the trials are of.
         chosen: trials and their generators' names.
-        data: data folder; None: SIMEVAL_DATA.
+        objects: the runs' objects; None: all are where they were, data in SIMEVAL_DATA.
         rerun: whether to run them; else the commanded poses are all there is.
         workers: processes; 0: none but this.
         progress: called with (done, total).
     """
-    views = Views()
+    views, objects = Views(), objects or StoredObjects()
     where = {record.trial_id: source for source in sources for record in source.run.records}
     stored: dict[str, StoredTrial] = {}
     motions: dict[str, tuple[Motion | None, str]] = {}
     for _, record in chosen:
         source = where[record.trial_id]
         try:
-            found = restore_trial(source.folder, source.run, record, data)
+            found = restore_trial(source.folder, source.run, record, objects)
         except SimevalError as error:
             motions[record.trial_id] = None, str(error)
+            views.not_restored[str(error)] = views.not_restored.get(str(error), 0) + 1
             continue
         stored[record.trial_id] = found
         views.objects.setdefault(object_key(record), None)

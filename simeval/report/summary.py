@@ -28,7 +28,11 @@ GroupBy = Literal["type", "object"] | None
 
 @dataclass(frozen=True, slots=True)
 class MetricRow:
-    """One number of a table. Rates are fractions, penetrations mm, times s; NaN where there is nothing."""
+    """One number of a table. Rates are fractions, penetrations mm, times s; NaN where there is nothing.
+
+    In CSV and JSON numbers that aren't finite are empty cells and nulls: `low` and `high` both empty mean that there is
+    no interval, one of them alone that nothing bounds it there (few trials don't bound a 95th percentile from above).
+    """
 
     generator: str  # with its variant, and the settings that tell it from others of its name
     suite: str
@@ -39,6 +43,22 @@ class MetricRow:
     low: float  # 95 % interval; infinite where nothing bounds it
     high: float
     n: int
+
+
+def read_row(values: Mapping[str, Any]) -> MetricRow:
+    """Return a row from what CSV or JSON hold of it; other keys are left out.
+
+    Raises:
+        KeyError: a value is missing.
+        TypeError, ValueError: one isn't what it should be.
+    """
+    value, low, high = (math.nan if values[k] in (None, "") else float(values[k]) for k in ("value", "low", "high"))
+    if math.isnan(low) != math.isnan(high):
+        low, high = (-math.inf, high) if math.isnan(low) else (low, math.inf)
+    generator, suite, protocol, group, metric = (
+        str(values[k]) for k in ("generator", "suite", "protocol", "group", "metric")
+    )
+    return MetricRow(generator, suite, protocol, group, metric, value, low, high, int(values["n"]))
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,13 +2,13 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from simeval.errors import unknown_name
+from simeval.files import json_text, plain
 from simeval.records import Outcome
 from simeval.report.summary import (
     ALL,
@@ -89,12 +89,12 @@ def render(
         SettingError: no such format.
     """
     shown = _grids(rows, outcomes) if grids is None else grids
-    said = _caption(outcomes) if caption is None else caption
+    said = _caption(rows, outcomes) if caption is None else caption
     writers: dict[str, Callable[[], str]] = {
         "md": lambda: markdown(shown, said),
         "latex": lambda: latex(shown, said),
         "csv": lambda: csv_text(rows, MetricRow),
-        "json": lambda: json.dumps([plain_row(row) for row in rows], indent=2, allow_nan=False) + "\n",
+        "json": lambda: json_text([asdict(row) for row in rows], indent=2),
     }
     if format not in writers:
         raise unknown_name("format", format, FORMATS)
@@ -121,7 +121,7 @@ def rich_table(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> "Gr
         for line in grid.lines:
             table.add_row(*(Text(cell) for cell in line))
         tables.append(table)
-    return Group(*tables, Text(_caption(outcomes), style="dim"))
+    return Group(*tables, Text(_caption([], outcomes), style="dim"))
 
 
 def html_tables(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> str:
@@ -141,7 +141,7 @@ def html_tables(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> st
             f'<div class="scroll" tabindex="0" role="region" aria-label="{what}"><table>'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
         )
-    return "\n".join([*tables, f'<p class="dim">{escape(_caption(outcomes))}</p>'])
+    return "\n".join([*tables, f'<p class="dim">{escape(_caption(rows, outcomes))}</p>'])
 
 
 # What the tables show
@@ -203,11 +203,25 @@ def _cell(row: MetricRow | None, short: bool) -> str:
     if row is None or math.isnan(row.value):
         return MISSING
     scale, digits = (100, 1) if is_rate(row.metric) else (1, 2)
-    value, low, high = (f"{scale * v:.{digits}f}" if math.isfinite(v) else "∞" for v in (row.value, row.low, row.high))
-    if math.isnan(row.low) or (short and not row.metric.endswith("_success")):
+    value, interval = f"{scale * row.value:.{digits}f}", interval_text(row.low, row.high, scale, digits)
+    if not interval or (short and not row.metric.endswith("_success")):
         return value
-    gap = "\n" if short else " "
-    return f"{value}{gap}[{low}, {high}]"
+    return "\n".join((value, interval)) if short else f"{value} {interval}"
+
+
+def interval_text(low: float, high: float, scale: float = 1, digits: int = 2) -> str:
+    """Return an interval as in "[84.1, 91.5]", "[≥ 84.1]" where nothing bounds it above, "" where there is none."""
+    ends = {"≥": low, "≤": high}
+    bounds = {sign: f"{scale * end:.{digits}f}" for sign, end in ends.items() if math.isfinite(end)}
+    if len(bounds) == 2:
+        return f"[{bounds['≥']}, {bounds['≤']}]"
+    return "".join(f"[{sign} {bound}]" for sign, bound in bounds.items())
+
+
+def interval_note(rows: Iterable[MetricRow]) -> str:
+    """Return what is to be said of intervals without an upper end, where there are some."""
+    unbounded = any(math.isfinite(row.low) and math.isinf(row.high) for row in rows)
+    return "; [≥ x]: too few trials to say how large it may be at most" if unbounded else ""
 
 
 def _count(rows: Iterable[MetricRow]) -> str:
@@ -238,7 +252,7 @@ def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> Grid:
     return Grid([*headers, *names, "n"], lines, len(headers))
 
 
-def _caption(outcomes: Sequence[OutcomeRow]) -> str:
+def _caption(rows: Sequence[MetricRow], outcomes: Sequence[OutcomeRow]) -> str:
     """Suite, data, conditions, seeds, versions, and what the brackets are."""
 
     def several(values: Iterable[str]) -> str:
@@ -251,7 +265,7 @@ def _caption(outcomes: Sequence[OutcomeRow]) -> str:
         several(row.conditions for row in outcomes),
         f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else "",
         several(row.versions for row in outcomes),
-        "brackets: 95 % intervals, objects as clusters",
+        f"brackets: 95 % intervals, objects as clusters{interval_note(rows)}",
     ]
     return "; ".join(part for part in parts if part) + "."
 
@@ -292,8 +306,8 @@ def plain_text(grids: Sequence[Grid], notes: Sequence[str]) -> str:
 
 _LATEX_SPECIAL = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}", "∞": r"$\infty$",
-    "−": "$-$",
+    ">": r"\textgreater{}", "|": r"\textbar{}", MISSING: "--", "³": r"\textsuperscript{3}", "≥": r"$\geq$",
+    "≤": r"$\leq$", "−": "$-$",
 } | {c: f"\\{c}" for c in "&%$#_{}"}  # fmt: skip
 
 
@@ -325,10 +339,7 @@ def latex(grids: Sequence[Grid], caption: str) -> str:
 
 def plain_row(row: "DataclassInstance") -> dict[str, Any]:
     """Values of a row by name; None where there is no number."""
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in asdict(row).items()
-    }
+    return {key: plain(value) for key, value in asdict(row).items()}
 
 
 def csv_text(rows: Sequence["DataclassInstance"], kind: type["DataclassInstance"]) -> str:
