@@ -36,7 +36,6 @@ def report(
 ) -> None:
     """Write one HTML file that needs nothing else: tables, figures, every trial, and a 3D view of some."""
     from simeval.replay import run_folders
-    from simeval.report.html import Picture
     from simeval.report.report import read_sources, report_page
 
     if out.suffix.lower() not in (".html", ".htm"):
@@ -45,9 +44,9 @@ def report(
         raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
     sources = read_sources(run_folders(runs))
     views = _views(sources, trials, trial or [], rerun, data, all_cores() if workers is None else workers)
-    from simeval.report.figures import as_svg
+    from simeval.report.figures import as_picture
 
-    pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, data)]
+    pictures = [as_picture(d) for d in _figures(sources, data)]
     page = report_page(sources, views, pictures, title).encode()
     with completed(out) as unfinished:
         unfinished.write_bytes(page)
