@@ -2,14 +2,12 @@
 
 import subprocess
 import sys
-import tomllib
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from shutil import copytree
 
 import numpy as np
 import pytest
+from offline import install
 
 from simeval.bank import GraspBank, load_bank, shape_of, write_bank
 from simeval.errors import SettingError
@@ -229,22 +227,3 @@ def test_a_strangers_package_is_found_and_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", path + script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "stranger-grasps (stranger_grasps:Stranger) 3 0.2"
-
-
-def install(package: Path, target: Path, scratch: Path) -> None:
-    """Install a package as its users would, with pip; where pip or setuptools is missing, as pip would have."""
-    if find_spec("pip") and find_spec("setuptools"):
-        source = copytree(package, scratch / "source")  # a build leaves files behind
-        options = ["--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--disable-pip-version-check"]
-        command = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return
-    project = tomllib.loads((package / "pyproject.toml").read_text())["project"]
-    info = target / f"{project['name'].replace('-', '_')}-{project['version']}.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {project['version']}\n")
-    groups = project["entry-points"].items()
-    lines = [f"[{group}]\n" + "".join(f"{k} = {v}\n" for k, v in named.items()) for group, named in groups]
-    (info / "entry_points.txt").write_text("\n".join(lines))
-    (target / "stranger_grasps.py").write_text((package / "stranger_grasps.py").read_text())

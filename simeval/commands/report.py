@@ -38,7 +38,6 @@ def report(
 ) -> None:
     """Write one HTML file that needs nothing else: tables, figures, every trial, and a 3D view of some."""
     from simeval.replay import StoredObjects, run_folders
-    from simeval.report.html import Picture
     from simeval.report.report import read_sources, report_page
 
     if out.suffix.lower() not in (".html", ".htm"):
@@ -48,9 +47,9 @@ def report(
     sources = read_sources(run_folders(runs))
     objects = StoredObjects(data, mesh or [])
     views = _views(sources, trials, trial or [], rerun, objects, all_cores() if workers is None else workers)
-    from simeval.report.figures import as_svg
+    from simeval.report.figures import as_picture
 
-    pictures = [Picture(d.title, d.caption, as_svg(d)) for d in _figures(sources, objects)]
+    pictures = [as_picture(d) for d in _figures(sources, objects)]
     page = report_page(sources, views, pictures, title).encode()
     with completed(out) as unfinished:
         unfinished.write_bytes(page)

@@ -19,6 +19,7 @@ from simeval.errors import DataError, SimevalError, unknown_name
 from simeval.grasp import Array
 from simeval.records import TrialRecord
 from simeval.replay import StoredObjects
+from simeval.report.html import Picture
 from simeval.report.summary import PROTOCOLS, records_by_name, summarise
 from simeval.stats import rate
 from simeval.store import Run
@@ -147,6 +148,11 @@ def as_svg(drawing: Drawing) -> bytes:
         drawing.figure.savefig(stream, format="svg", metadata={"Date": None, "Title": drawing.title})
     _close(drawing)
     return stream.getvalue()
+
+
+def as_picture(drawing: Drawing) -> Picture:
+    """Return a figure as a picture of a report."""
+    return Picture(drawing.title, drawing.caption, as_svg(drawing))
 
 
 def save(drawing: Drawing, folder: Path, formats: Sequence[str]) -> list[Path]:
