@@ -13,6 +13,7 @@ import pytest
 import trimesh
 from report_runs import HOSTILE, hostile_run, quick_run, record, store
 
+from simeval.benchmarks import report_size
 from simeval.cli import main
 from simeval.motion import Moment, Motion, record_motion
 from simeval.objects import ObjectLibrary
@@ -387,6 +388,14 @@ def test_objects_of_runs_whose_data_is_missing(
     err = capfd.readouterr().err
     assert "1 of 2 trials can be shown as commanded only: needs DexGraspNet's data: pass --data DIR" in err
     assert "1 of 2 trials can be shown as commanded only: cup.stl: no such file" in err
+
+
+def test_the_benchmark_has_records_that_can_be_shown(tmp_path: Path) -> None:
+    report_size.store(tmp_path, trials=16, objects=2)
+    sources = read_sources(run_folders([tmp_path]))
+    assert [len(source.run.records) for source in sources] == [8, 8]
+    shown = [restore_trial(source.folder, source.run, r) for source in sources for r in source.run.records]
+    assert len({stored.trial.trial_id for stored in shown}) == 16
 
 
 # One trial

@@ -26,7 +26,9 @@ class EmgRow:
     group: str  # all, or k=5 …, or a session
     metric: str
     value: float  # over all test trials of all seeds
-    low: float  # 95 % interval, sessions (or people, where several are tested) as clusters; NaN for a single one
+    low: (
+        float  # 95 % interval, sessions (or people, where several are tested) as clusters; NaN where they teach nothing
+    )
     high: float
     n: int  # trials tested, once per seed
     data_kind: str
@@ -120,7 +122,8 @@ def _jackknifed(
     values["ece"] = np.abs(kept @ gap).sum(axis=1) / np.maximum(kept @ confusion.sum(axis=(1, 2)), 1)
     out = {}
     for metric, (value, *without) in values.items():
-        half = float(stdtrit(k - 1, 0.975) * np.std(without) * math.sqrt(k - 1)) if k > 1 else math.nan
+        spread = float(np.std(without)) or math.nan  # a single cluster, or some that agree exactly, teach nothing
+        half = float(stdtrit(k - 1, 0.975)) * spread * math.sqrt(k - 1)
         out[metric] = (float(value), float(np.maximum(0, value - half)), float(np.minimum(1, value + half)))
     return out
 
