@@ -1,8 +1,8 @@
 """How often the whole chain lifts with the meant grasp: `python -m simeval.benchmarks.end_to_end --data DIR`.
 
-Signals to types to grasps to lifts, over protocols, generators and policies, and where success is lost. What is finished
-is kept below runs/trials; the same command goes on. Writes `end_to_end.md`, its numbers as `end_to_end.json` and the
-figures. `--embedded` runs the same on synthetic signals and embedded objects, which needs no data.
+Signals to types to grasps to lifts, over protocols, generators and policies, and where success is lost. What is
+finished is kept below runs/trials; the same command goes on. Writes `end_to_end.md`, its numbers as `end_to_end.json`
+and the figures. `--embedded` runs the same on synthetic signals and embedded objects, which needs no data.
 """
 
 import json
@@ -66,11 +66,10 @@ BEST = Entry(
 )  # fmt: skip
 """Our best generator: the one whose row leads."""
 CLASSICAL = Entry("retrieval, refined", "retrieval", refine="energy", policies=BEST.policies)
-SOURCES = (
-    Entry("diffusion, paper", "diffusion", {"weights": "paper", "contact": "false"}, policies=("oracle", "argmax")),
-    Entry("diffusion-rt, paper", "diffusion", {"weights": "paper-rt", "contact": "false"}, policies=("oracle", "argmax")),
-    Entry("diffusion-pca, paper", "diffusion", {"weights": "paper-pca", "contact": "false"}, policies=("oracle", "argmax")),
-)  # fmt: skip
+SOURCES = tuple(
+    Entry(f"{name}, paper", "diffusion", {"weights": weights, "contact": "false"}, policies=("oracle", "argmax"))
+    for name, weights in (("diffusion", "paper"), ("diffusion-rt", "paper-rt"), ("diffusion-pca", "paper-pca"))
+)
 """The source system's generators."""
 SAME_SESSION = Signal("same-session", "uci", "svm")
 NEW_DAY_CALIBRATED = Signal("calibrated-day:5", "uci-2", "ensemble")
@@ -163,13 +162,10 @@ def page(rows: Sequence[RowTrials], left_out: Sequence[str], command: str) -> st
 
 def main() -> None:
     """Run what is missing, then write the page, its numbers and figures."""
-    parser = study_parser(__doc__)
+    parser = study_parser(__doc__, needs_data=False)
     parser.add_argument("--embedded", action="store_true", help="synthetic signals and embedded objects")
     parser.add_argument("--trials", type=int, default=TRIALS, help="trials a row")
     parser.add_argument("--work", type=Path, help="what is finished is kept here; default runs/trials/<suite>")
-    for action in parser._actions:
-        if action.dest == "data":
-            action.required = False  # --embedded needs none, and without data every row says why it is left out
     options = parser.parse_args()
     rows, left_out = run(options)
     if not rows:
