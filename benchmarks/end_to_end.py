@@ -167,7 +167,10 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, help="trials a row")
     parser.add_argument("--work", type=Path, help="what is finished is kept here; default runs/trials/<suite>")
     options = parser.parse_args()
-    rows, left_out = run(options)
+    try:
+        rows, left_out = run(options)
+    except SimevalError as error:
+        raise SystemExit(f"error: {error}") from None
     if not rows:
         raise SystemExit("nothing could be run")
     out: Path = options.out

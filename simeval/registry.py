@@ -18,7 +18,7 @@ POLICIES, PREDICTORS = "simeval.policies", "simeval.predictors"
 _KINDS = {
     GROUP: "generator", REFINERS: "refiner", TRAINERS: "trainer", POLICIES: "policy", PREDICTORS: "predictor",
 }  # fmt: skip
-_LISTED = {GROUP: "See `simeval generators`.", POLICIES: "oracle, random-type and type-blind work too."}
+_HINTS = {POLICIES: "oracle, random-type and type-blind work too.", PREDICTORS: ""}
 
 
 @cache
@@ -50,7 +50,7 @@ def load_factory(name: str, group: str = GROUP) -> Any:
     """
     kind = _KINDS[group]
     if name not in _entry_points(group):
-        raise unknown_name(kind, name, _entry_points(group), _LISTED.get(group, ""))
+        raise unknown_name(kind, name, _entry_points(group), _HINTS.get(group, "See `simeval generators`."))
     try:
         return _entry_points(group)[name].load()
     except SimevalError:

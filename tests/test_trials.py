@@ -13,6 +13,7 @@ import fake_generators
 import numpy as np
 import pytest
 from test_generators import PLUGIN, install
+from typer import Exit
 
 from simeval import registry
 from simeval.cli import main
@@ -448,6 +449,28 @@ def test_the_command_runs_prints_and_shows_again(
     assert simeval("table", "runs") == 0  # the grasps are a run like any other, the rows aren't in its way
     assert simeval("trials", "table", "figures") == 2
     assert "has no end-to-end trials" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(("how", "code"), [("interrupted", 130), ("crashed", 3)])
+def test_exit_codes(
+    how: str, code: int, tmp_path: Path, recordings: Recordings, monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    from simeval.commands.trials import run_and_show
+    from simeval.physics.execute import blank_record
+
+    def lost(tasks: Any, workers: int, timeout: float) -> Iterator[Any]:
+        for task in tasks:
+            if how == "interrupted":
+                raise KeyboardInterrupt
+            yield blank_record(task.trial, Outcome.CRASHED, "gone")
+
+    monkeypatch.setattr(run_module, "run_tasks", lost)
+    with pytest.raises(Exit) as stop:
+        run_and_show(spec(tmp_path, recordings, count=4))
+    assert stop.value.exit_code == code
+    expected = {"interrupted": "The same command resumes it.", "crashed": "100% of the grasps crashed"}
+    assert expected[how] in capfd.readouterr().err
 
 
 def test_recordings_that_hold_out_no_trial_of_a_grasp_are_refused(tmp_path: Path, recordings: Recordings) -> None:

@@ -115,8 +115,9 @@ def plan_trials(spec: TrialsSpec) -> PlannedTrials:
     library = ObjectLibrary(spec.run.data, size=max(64, len(keys)))
     for code, scale in sorted(keys):
         library.load(code, scale)
+    content = recordings_digest(spec.recordings)
     rows = [
-        _row(spec, config, found[intents], intents, protocol, policy, planned.folder)
+        _row(spec, config, content, found[intents], intents, protocol, policy, planned.folder)
         for intents in spec.intents for protocol in spec.protocols for policy in spec.policies
     ]  # fmt: skip
     return PlannedTrials(spec, planned, config, makers, found, rows, library, base / EMG_FOLDER)
@@ -225,12 +226,13 @@ def trial_id(row: Row, scene: Scene) -> str:
 
 def _classify(planned: PlannedTrials, progress: Progress | None) -> dict[str, Signals]:
     spec = planned.spec
+    counts = [len(splits_of(protocol, spec.recordings, spec.seed)) for protocol in spec.protocols]
     found = {}
     for i, protocol in enumerate(spec.protocols):
 
-        def report(done: int, total: int, before: int = i) -> None:
+        def report(done: int, total: int, before: int = sum(counts[:i])) -> None:
             if progress:
-                progress(CLASSIFYING, before * total + done, len(spec.protocols) * total)
+                progress(CLASSIFYING, before + done, sum(counts))
 
         found[protocol] = classify(protocol, spec.recordings, planned.config, spec.seed, planned.work, report)
     return found
@@ -245,14 +247,15 @@ def _space(suite: Suite) -> Suite:
 
 
 def _row(
-    spec: TrialsSpec, config: Config, found: Choices, intents: str, protocol: str, policy: str, folder: Path
-) -> Row:
+    spec: TrialsSpec, config: Config, recordings: str, found: Choices, intents: str, protocol: str, policy: str,
+    folder: Path,
+) -> Row:  # fmt: skip
     name = policy.partition(",")[0]
     manifest: dict[str, Any] = {
         "generator": spec.run.generator, "grasps": folder.name, "refine": spec.run.refine,
         "suite": spec.run.suite.name, "suite_digest": spec.run.suite.digest, "data_kind": spec.run.suite.data_kind,
         "intents": intents, "objects_of": found.suite, "pairs": len(found.pairs), "excluded": found.excluded,
-        "emg": spec.emg, "emg_digest": recordings_digest(spec.recordings), "emg_kind": spec.recordings.data_kind,
+        "emg": spec.emg, "emg_digest": recordings, "emg_kind": spec.recordings.data_kind,
         "emg_model": config.model_dump(mode="json"), "emg_model_name": spec.model, "protocol": protocol,
         "policy": policy, "policy_origin": policy_origin(name), "predictor": spec.predictor, "seed": spec.seed,
     }  # fmt: skip
