@@ -40,8 +40,7 @@ def draw_losses(rows: Sequence[RowTrials]) -> Drawing | None:
         )  # fmt: skip
         left += width
     ax.set_yticks(range(len(shown)), _labels(shown))
-    ax.set(xlim=(0, 100), xlabel="trials, %")
-    ax.invert_yaxis()
+    ax.set(xlim=(0, 100), ylim=(len(shown) - 0.4, -0.6), xlabel="trials, %")
     ax.grid(axis="y", visible=False)
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3, frameon=False)

@@ -1,7 +1,8 @@
 """From end-to-end trials to numbers: rates, losses and differences, each with its interval; stage times.
 
 Every trial is in the denominator of every rate, however it ended, but for `accepted_success`, whose `n` says how many
-were decided. Intervals are clustered by object and by subject, or by session where a single subject is tested.
+were decided. Intervals are clustered by object and by subject, or by session where a single subject is tested; those of
+references, which hear no signal, by object alone.
 """
 
 from collections import Counter
@@ -14,17 +15,21 @@ import numpy as np
 
 from simeval.errors import DataError
 from simeval.report.summary import MetricRow
-from simeval.stats import Estimate
+from simeval.stats import Estimate, rate
 from simeval.store import read_manifest, read_records
 from simeval.trials.records import END_TO_END, STAGES, EndToEnd, Fate
+from simeval.trials.signals import PROTOCOLS
 from simeval.two_way import two_way_difference, two_way_mean, two_way_rate
 
 RIGHT_LIFTED, LIFTED, RIGHT_TYPE = "right_lifted_success", "lifted_success", "right_type_rate"
 ACHIEVED, REJECTED, ACCEPTED, HEARD = "achieved_type_rate", "rejected_rate", "accepted_success", "signals_mean"
+ORDER = ("oracle", "argmax", "reject", "weighted", "random-type", "type-blind")
+"""Policies that come first."""
 BASES = ("oracle", "argmax")
 """Policies that the others' differences are from: what is lost to a wrong decision, what is won by a policy."""
 TARGET_S = 0.5
 """CPU seconds from signal to first command, without refinement, on one core."""
+_KNOWN = tuple(PROTOCOLS)
 FATES: dict[Fate, str] = {fate: f"share_{fate.name.lower()}_rate" for fate in Fate}
 
 
@@ -48,7 +53,7 @@ class RowTrials:
 
 
 def read_rows(paths: Iterable[Path]) -> list[RowTrials]:
-    """Read rows: each path is the folder of one, or has some below it.
+    """Read rows, in the tables' order: each path is the folder of one, or has some below it.
 
     Raises:
         DataError: a path doesn't exist or has none.
@@ -60,7 +65,14 @@ def read_rows(paths: Iterable[Path]) -> list[RowTrials]:
             what = "has no end-to-end trials in it" if path.is_dir() else "no such folder"
             raise DataError(f"{path}: {what}. `simeval trials run` prints the folder that it writes.")
         found += [RowTrials(read_manifest(f, END_TO_END), read_records(f, END_TO_END)) for f in folders]
-    return found
+    return sorted(found, key=_place)
+
+
+def _place(row: RowTrials) -> tuple[Any, ...]:
+    m = row.manifest
+    orders = (("protocol", _KNOWN), ("policy", ORDER))
+    ranks = [names.index(m[key]) if m[key] in names else len(names) for key, names in orders]
+    return row.generator, m["suite"], m["intents"], ranks[0], m["protocol"], ranks[1], m["policy"]
 
 
 def summarise(rows: Sequence[RowTrials]) -> list[MetricRow]:
@@ -109,7 +121,9 @@ def _comparable(a: RowTrials, b: RowTrials) -> bool:
 
 
 def _rate(records: Sequence[EndToEnd], holds: Callable[[EndToEnd], bool]) -> Estimate:
-    return two_way_rate([holds(r) for r in records], *_clusters(records))
+    held = [holds(r) for r in records]
+    objects, signals = _clusters(records)
+    return two_way_rate(held, objects, signals) if any(r.heard for r in records) else rate(held, objects)
 
 
 def _clusters(records: Sequence[EndToEnd]) -> tuple[list[str], list[str]]:
