@@ -28,6 +28,7 @@ class Fate(StrEnum):
     PHYSICS = "not held"
 
 
+_UNDECIDED = frozenset(Undecided)
 UNSOUND = (Outcome.GENERATOR_FAILED, Outcome.INVALID_GRASP, Outcome.START_PENETRATION)
 """Outcomes that are the generator's fault before anything moves."""
 
@@ -80,7 +81,7 @@ class EndToEnd:
         """Where success was lost."""
         if self.lifted:
             return Fate.RIGHT if self.right_type else Fate.OTHER
-        if self.outcome in tuple(Undecided):
+        if self.outcome in _UNDECIDED:
             return Fate.UNDECIDED
         if self.decided_type and not self.right_type:
             return Fate.INTENT
