@@ -16,11 +16,11 @@ from simeval.store import Run, read_run
 from simeval.suites import load_suite
 
 
-def study_parser(description: str | None, name: str = "") -> argparse.ArgumentParser:
+def study_parser(description: str | None, name: str = "", needs_data: bool = True) -> argparse.ArgumentParser:
     """Return a parser with --data, --out, --workers and, where `name` is given, --work (default runs/`name`)."""
     parser = argparse.ArgumentParser(description=description)
     default = os.environ.get("SIMEVAL_DATA")
-    parser.add_argument("--data", type=Path, default=default, required=default is None)
+    parser.add_argument("--data", type=Path, default=default, required=needs_data and default is None)
     if name:
         parser.add_argument("--work", type=Path, default=Path("runs") / name, help="what is finished is kept here")
     parser.add_argument("--out", type=Path, default=Path("results"))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands import compare, dataset, doctor, emg, listing, replay, report, run, show, train
+from simeval.commands import compare, dataset, doctor, emg, listing, replay, report, run, show, train, trials
 from simeval.commands.options import INTERRUPTED
 from simeval.errors import SimevalError
 
@@ -36,6 +36,7 @@ app.command("doctor")(doctor.doctor)
 app.command("train")(train.train)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(emg.app, name="emg")
+app.add_typer(trials.app, name="trials")
 
 
 @app.callback()

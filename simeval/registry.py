@@ -1,17 +1,24 @@
-"""Generators and refiners by name, from entry-point groups; the harness names none itself."""
+"""Generators, refiners, policies and predictors by name, from entry-point groups; the harness names none itself."""
 
 import inspect
 from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from simeval.errors import SettingError, SimevalError, unknown_name
 from simeval.generator import Generator, Refiner
 
+if TYPE_CHECKING:
+    from simeval.trials.policies import Policy, Predictor
+
 GROUP, REFINERS, TRAINERS = "simeval.generators", "simeval.refiners", "simeval.trainers"
-_KINDS = {GROUP: "generator", REFINERS: "refiner", TRAINERS: "trainer"}
+POLICIES, PREDICTORS = "simeval.policies", "simeval.predictors"
+_KINDS = {
+    GROUP: "generator", REFINERS: "refiner", TRAINERS: "trainer", POLICIES: "policy", PREDICTORS: "predictor",
+}  # fmt: skip
+_HINTS = {POLICIES: "oracle, random-type and type-blind work too.", PREDICTORS: ""}
 
 
 @cache
@@ -43,7 +50,7 @@ def load_factory(name: str, group: str = GROUP) -> Any:
     """
     kind = _KINDS[group]
     if name not in _entry_points(group):
-        raise unknown_name(kind, name, _entry_points(group), "See `simeval generators`.")
+        raise unknown_name(kind, name, _entry_points(group), _HINTS.get(group, "See `simeval generators`."))
     try:
         return _entry_points(group)[name].load()
     except SimevalError:
@@ -73,15 +80,45 @@ def make_generator(name: str, settings: Mapping[str, str] | None = None, data: P
 
 def make_refiner(text: str, data: Path | None = None) -> Refiner:
     """Build a refiner from its name and settings: `energy` or `energy,steps=50`. Errors as in `make_generator`."""
-    name, *items = [part.strip() for part in text.split(",")]
-    for item in items:
-        if "=" not in item:
-            raise SettingError(f"refiner {text!r}: can't read {item!r}; write for example energy,steps=50")
-    settings = dict(item.split("=", 1) for item in items)
+    name, settings = named_settings(text, "refiner", "energy,steps=50")
     refiner = _make(name, settings, data, REFINERS)
     if not isinstance(refiner, Refiner):
         raise SettingError(f"refiner {name!r} from {generator_origin(name, REFINERS)} has no refine(…) method")
     return refiner
+
+
+def make_policy(text: str) -> "Policy":
+    """Build a policy from its name and settings: `argmax` or `reject,threshold=0.8`. Errors as in `make_generator`."""
+    from simeval.trials.policies import Policy
+
+    name, settings = named_settings(text, "policy", "reject,threshold=0.8")
+    policy = _make(name, settings, None, POLICIES)
+    if not isinstance(policy, Policy):
+        raise SettingError(f"policy {name!r} from {generator_origin(name, POLICIES)} has no decide(…) method")
+    return policy
+
+
+def load_predictor(name: str) -> "Predictor":
+    """Load what predicts whether grasps hold. Errors as in `make_generator`."""
+    from simeval.trials.policies import Predictor
+
+    predictor = _make(name, {}, None, PREDICTORS)
+    if not isinstance(predictor, Predictor):
+        raise SettingError(f"predictor {name!r} from {generator_origin(name, PREDICTORS)} has no scores(…) method")
+    return predictor
+
+
+def named_settings(text: str, kind: str, example: str) -> tuple[str, dict[str, str]]:
+    """Read `name` or `name,key=value,…`.
+
+    Raises:
+        SettingError: a part isn't of that form.
+    """
+    name, *items = [part.strip() for part in text.split(",")]
+    for item in items:
+        if "=" not in item:
+            raise SettingError(f"{kind} {text!r}: can't read {item!r}; write for example {example}")
+    return name, dict(item.split("=", 1) for item in items)
 
 
 def _make(name: str, settings: Mapping[str, str], data: Path | None, group: str) -> Any:

@@ -172,18 +172,26 @@ def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:
 
 
 def _run_all(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:
-    """Run what is missing, with another pool of workers where one breaks down."""
+    with_new_pools(planned.folder, lambda: len(store.done_ids()), lambda: _run_missing(planned, store, progress))
+
+
+def with_new_pools(folder: Path, done: Callable[[], int], work: Callable[[], None]) -> None:
+    """Do some work that is kept as it goes, with another pool of workers where one breaks down.
+
+    Raises:
+        DataError: it broke `POOL_TRIES` times without anything done in between.
+    """
     broken = 0
     while broken < POOL_TRIES:
-        before = len(store.done_ids())
+        before = done()
         try:
-            return _run_missing(planned, store, progress)
+            return work()
         except RuntimeError as error:
             if "Pool" not in str(error):  # pebble's only name for it
                 raise
             log.warning("%s (%s); starting another", POOL_BROKE, error)
-            broken = 0 if len(store.done_ids()) > before else broken + 1
-    raise DataError(f"{planned.folder}: {POOL_BROKE} {POOL_TRIES} times in a row. The same command resumes the run.")
+            broken = 0 if done() > before else broken + 1
+    raise DataError(f"{folder}: {POOL_BROKE} {POOL_TRIES} times in a row. The same command resumes the run.")
 
 
 def _run_missing(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:

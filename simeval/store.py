@@ -18,10 +18,10 @@ import struct
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_type_hints
 
 from simeval.errors import DataError, SettingError
 from simeval.files import replacing, unfinished_name
@@ -33,8 +33,29 @@ if TYPE_CHECKING:
 PART_SIZE = 1000  # records in the journal that make a part
 VOLATILE = "volatile"  # key of the manifest's part that may differ on resume: times, host, ...
 _SCHEMA_KEY = b"simeval_record_schema"
-_TYPES: dict[str, Any] = get_type_hints(TrialRecord)
-_OPEN: "weakref.WeakSet[RunStore]" = weakref.WeakSet()
+_OPEN: "weakref.WeakSet[RecordStore[Any]]" = weakref.WeakSet()
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, slots=True)
+class Kind(Generic[Record]):
+    """What is stored: a dataclass of texts, numbers and lists of floats, one of whose fields names a record."""
+
+    record: type[Record]
+    schema: int  # changes whenever the fields do
+    key: str  # the field that names a record
+    order: tuple[str, ...]  # fields by which records are sorted
+    manifest: str  # name of the manifest's file, by which a folder is known to hold this kind
+    made_by: str  # the command that makes such a folder
+
+
+TRIALS = Kind(
+    TrialRecord, SCHEMA_VERSION, "trial_id",
+    ("object_code", "scale", "grasp_type", "index", "protocol", "physics", "seed", "trial_id"),
+    "manifest.json", "simeval run",
+)  # fmt: skip
+"""The records of runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,28 +66,30 @@ class Run:
     records: list[TrialRecord]  # by object, scale, type, index, protocol; one per trial id
 
 
-class RunStore:
-    """One run's folder, open for writing; a context manager. Build it with `RunStore.open`.
+class RecordStore(Generic[Record]):
+    """A folder of records of one kind, open for writing; a context manager. Build it with `RecordStore.of`.
 
     Attributes:
         path: the folder.
         manifest: as it was when the run began.
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], lock: int) -> None:
+    def __init__(self, path: Path, kind: Kind[Record], manifest: dict[str, Any], lock: int) -> None:
         self.path = path
         self.manifest = manifest
+        self._kind = kind
         self._lock = lock
         self._journal = -1
-        self._pending: list[TrialRecord] = []
+        self._pending: list[Record] = []
         self._done: set[str] = set()
         _OPEN.add(self)
 
     @classmethod
-    def open(cls, path: Path | str, manifest: Mapping[str, Any]) -> Self:
+    def of(cls, kind: Kind[Record], path: Path | str, manifest: Mapping[str, Any]) -> Self:
         """Start a run in a folder, or resume the one that is there.
 
         Args:
+            kind: of its records.
             path: folder; made when it doesn't exist.
             manifest: what was asked for, as JSON types; its "volatile" part is not compared on resume.
 
@@ -79,7 +102,7 @@ class RunStore:
             (path / "parts").mkdir(parents=True, exist_ok=True)
             lock = _take_lock(path)
         try:
-            store = cls(path, _settle_manifest(path, manifest), lock)
+            store = cls(path, kind, _settle_manifest(path, kind, manifest), lock)
         except BaseException:
             os.close(lock)
             raise
@@ -92,17 +115,17 @@ class RunStore:
 
     def _load(self) -> None:
         with _clear_errors(self.path):
-            for killed in ("manifest.json", "parts/part-*.parquet"):  # whose writers were
+            for killed in (self._kind.manifest, "parts/part-*.parquet"):  # whose writers were
                 for leftover in (self.path / killed).parent.glob(unfinished_name(Path(killed), "*")):
                     leftover.unlink()
             for part in _parts(self.path):
-                self._done.update(_read_part(part, ["trial_id"]).column("trial_id").to_pylist())
-            self._pending, complete = _read_journal(self.path / "journal.jsonl")
-            self._done.update(record.trial_id for record in self._pending)
+                self._done.update(_read_part(part, self._kind, [self._kind.key]).column(self._kind.key).to_pylist())
+            self._pending, complete = _read_journal(self.path / "journal.jsonl", self._kind)
+            self._done.update(getattr(record, self._kind.key) for record in self._pending)
             self._journal = os.open(self.path / "journal.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
             os.ftruncate(self._journal, complete)  # drop a line cut short, or the next would continue it
 
-    def append(self, record: TrialRecord) -> None:
+    def append(self, record: Record) -> None:
         """Write one finished trial to the journal; every 1000th call also writes a part.
 
         Raises:
@@ -114,12 +137,12 @@ class RunStore:
         with _clear_errors(self.path / "journal.jsonl", _RESUME):
             before = os.fstat(self._journal).st_size
             try:
-                _write(self._journal, json.dumps(asdict(record)).encode() + b"\n")
+                _write(self._journal, json.dumps(_as_dict(record)).encode() + b"\n")
             except BaseException:  # Ctrl-C too
                 self._take_back(before)
                 raise
         self._pending.append(record)
-        self._done.add(record.trial_id)
+        self._done.add(getattr(record, self._kind.key))
         if len(self._pending) >= PART_SIZE:
             self._compact()
 
@@ -132,16 +155,16 @@ class RunStore:
             self._journal = -1
 
     def done_ids(self) -> set[str]:
-        """Ids of the trials that are stored."""
+        """Ids of the records that are stored."""
         return set(self._done)
 
-    def records(self) -> list[TrialRecord]:
-        """Every stored record, one per trial id, by object, scale, type, index and protocol.
+    def records(self) -> list[Record]:
+        """Every stored record, one per id, in the order of its kind.
 
         Raises:
             DataError: a file can't be read.
         """
-        return _read_records(self.path)
+        return read_records(self.path, self._kind)
 
     def close(self) -> None:
         """Write what the journal holds as a part and release the folder. Closing twice is harmless.
@@ -173,7 +196,7 @@ class RunStore:
         part = self.path / "parts" / f"part-{number:05d}.parquet"
         with _clear_errors(part, _RESUME):
             with replacing(part, durable=True) as unfinished:
-                unfinished.write_bytes(_encode_part(self._pending))
+                unfinished.write_bytes(_encode_part(self._kind, self._pending))
             os.ftruncate(self._journal, 0)
         self._pending = []
 
@@ -185,6 +208,15 @@ class RunStore:
                 setattr(self, name, -1)
 
 
+class RunStore(RecordStore[TrialRecord]):
+    """One run's folder, open for writing; a context manager. Build it with `RunStore.open`."""
+
+    @classmethod
+    def open(cls, path: Path | str, manifest: Mapping[str, Any]) -> Self:
+        """Start a run in a folder, or resume the one that is there; see `RecordStore.of`."""
+        return cls.of(TRIALS, path, manifest)
+
+
 def read_run(path: Path | str) -> Run:
     """Read a run folder without locking or changing it; works while the run is being written.
 
@@ -192,7 +224,7 @@ def read_run(path: Path | str) -> Run:
         DataError: there is no run, or a file in it can't be read.
     """
     path = Path(path)
-    return Run(_read_manifest(path), _read_records(path))
+    return Run(read_manifest(path, TRIALS), read_records(path, TRIALS))
 
 
 def same_result(a: TrialRecord, b: TrialRecord) -> list[str]:
@@ -254,16 +286,16 @@ def _write(fd: int, data: bytes) -> None:
 # Manifest
 
 
-def _settle_manifest(path: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
+def _settle_manifest(path: Path, kind: Kind[Any], manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write a new run's manifest, or check that it is the one that is there; return what the folder has."""
     wanted: dict[str, Any] = json.loads(json.dumps(dict(manifest)))
-    if not (path / "manifest.json").exists():
+    if not (path / kind.manifest).exists():
         if _parts(path) or (path / "journal.jsonl").exists():
-            raise DataError(f"{path} holds results but no manifest.json. Choose another folder with --out.")
-        with _clear_errors(path, _RESUME), replacing(path / "manifest.json", durable=True) as unfinished:
+            raise DataError(f"{path} holds results but no {kind.manifest}. Choose another folder with --out.")
+        with _clear_errors(path, _RESUME), replacing(path / kind.manifest, durable=True) as unfinished:
             unfinished.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
         return wanted
-    found = _read_manifest(path)
+    found = read_manifest(path, kind)
     before, now = _flatten(found), _flatten(wanted)
     differing = [key for key in {**before, **now} if before.get(key, "(not set)") != now.get(key, "(not set)")]
     if differing:
@@ -290,10 +322,17 @@ def _flatten(manifest: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     return flat
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
+def read_manifest(path: Path, kind: Kind[Any]) -> dict[str, Any]:
+    """Read the manifest of a folder of records.
+
+    Raises:
+        DataError: there is none, or it can't be read.
+    """
+    file = path / kind.manifest
     if not os.path.exists(file):
-        raise DataError(f"{path} is not a run folder: it has no manifest.json. `simeval run --out {path} …` makes one.")
+        raise DataError(
+            f"{path} is not a run folder: it has no {kind.manifest}. `{kind.made_by} --out {path} …` makes one."
+        )
     with _clear_errors(file):
         text = file.read_bytes()
     try:
@@ -308,13 +347,28 @@ def _read_manifest(path: Path) -> dict[str, Any]:
 # Records
 
 
-def _coerce(record: TrialRecord) -> TrialRecord:
+_KNOWN: dict[type, dict[str, Any]] = {}
+
+
+def _types(record: type) -> dict[str, Any]:
+    """Types of a dataclass's fields, by name; found out once."""
+    if record not in _KNOWN:
+        _KNOWN[record] = get_type_hints(record)
+    return _KNOWN[record]
+
+
+def _as_dict(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in _types(type(record))}
+
+
+def _coerce(record: Record) -> Record:
     """Plain Python values of the declared types, so that JSON and Parquet hold the same record."""
-    values = {name: _coerce_value(name, kind, getattr(record, name)) for name, kind in _TYPES.items()}
-    return TrialRecord(**values)
+    made = type(record)
+    values = {name: _coerce_value(made, name, kind, getattr(record, name)) for name, kind in _types(made).items()}
+    return made(**values)
 
 
-def _coerce_value(name: str, kind: Any, value: Any) -> Any:
+def _coerce_value(made: type, name: str, kind: Any, value: Any) -> Any:
     try:
         if kind is str:
             return str(value).encode("utf-8", "replace").decode()  # no lone surrogates: Parquet takes none
@@ -327,54 +381,48 @@ def _coerce_value(name: str, kind: Any, value: Any) -> Any:
             return number
         return [float(v) for v in value]
     except (TypeError, ValueError) as error:
-        raise DataError(f"TrialRecord.{name} can't be stored: {value!r} ({error})") from None
+        raise DataError(f"{made.__name__}.{name} can't be stored: {value!r} ({error})") from None
 
 
-def _read_records(path: Path) -> list[TrialRecord]:
+def read_records(path: Path, kind: Kind[Record]) -> list[Record]:
+    """Read a folder's records, one per id, in the order of their kind.
+
+    Raises:
+        DataError: a file can't be read.
+    """
     # The journal first: a run that compacts in between leaves its records in both rather than in neither.
     with _clear_errors(path):
-        journal, _ = _read_journal(path / "journal.jsonl")
-        rows = [row for part in _parts(path) for row in _read_part(part).to_pylist()]
-    unique = {row["trial_id"]: TrialRecord(**row) for row in rows}
-    unique.update((record.trial_id, record) for record in journal)
-    return sorted(
-        unique.values(),
-        key=lambda r: (
-            r.object_code,
-            r.scale,
-            r.grasp_type,
-            r.index,
-            r.protocol,
-            r.physics,
-            r.seed,
-            r.trial_id,
-        ),
-    )
+        journal, _ = _read_journal(path / "journal.jsonl", kind)
+        rows = [row for part in _parts(path) for row in _read_part(part, kind).to_pylist()]
+    unique = {row[kind.key]: kind.record(**row) for row in rows}
+    unique.update((getattr(record, kind.key), record) for record in journal)
+    return sorted(unique.values(), key=lambda record: tuple(getattr(record, name) for name in kind.order))
 
 
-def _read_journal(file: Path) -> tuple[list[TrialRecord], int]:
+def _read_journal(file: Path, kind: Kind[Record]) -> tuple[list[Record], int]:
     """Return the journal's records and the bytes of its complete lines; what follows them was cut short."""
     if not file.exists():
         return [], 0
     data = file.read_bytes()
     complete = data.rfind(b"\n") + 1
     lines = data[:complete].split(b"\n")[:-1]
-    return [_parse_line(file, number, line) for number, line in enumerate(lines, 1)], complete
+    return [_parse_line(file, kind, number, line) for number, line in enumerate(lines, 1)], complete
 
 
-def _parse_line(file: Path, number: int, line: bytes) -> TrialRecord:
+def _parse_line(file: Path, kind: Kind[Record], number: int, line: bytes) -> Record:
     try:
         row = json.loads(line)
     except ValueError as error:
         raise DataError(f"{file}, line {number}: not a JSON record ({error}). Remove the line to go on.") from None
     if not isinstance(row, dict):
         raise DataError(f"{file}, line {number}: not a JSON record ({row!r}). Remove the line to go on.")
-    if row.get("schema", SCHEMA_VERSION) != SCHEMA_VERSION:
-        raise _other_schema(f"{file}, line {number}", row["schema"])
-    wrong = [name for name in {**_TYPES, **row} if name not in row or not _fits(_TYPES.get(name), row[name])]
+    if row.get("schema", kind.schema) != kind.schema:
+        raise _other_schema(f"{file}, line {number}", kind, row["schema"])
+    types = _types(kind.record)
+    wrong = [name for name in {**types, **row} if name not in row or not _fits(types.get(name), row[name])]
     if wrong:
         raise DataError(f"{file}, line {number}: missing, unknown or ill-typed {', '.join(wrong)}. Remove the line.")
-    return TrialRecord(**row)
+    return kind.record(**row)
 
 
 def _fits(kind: Any, value: object) -> bool:
@@ -383,9 +431,9 @@ def _fits(kind: Any, value: object) -> bool:
     return kind is not None and isinstance(value, list) and all(type(v) is float for v in value)
 
 
-def _other_schema(where: str, found: object) -> DataError:
+def _other_schema(where: str, kind: Kind[Any], found: object) -> DataError:
     return DataError(
-        f"{where} was written with record schema {found}; this simeval reads schema {SCHEMA_VERSION}. "
+        f"{where} was written with record schema {found}; this simeval reads schema {kind.schema}. "
         "Read it with the simeval that wrote it (see the manifest), or run again with another --out."
     )
 
@@ -397,34 +445,38 @@ def _parts(path: Path) -> list[Path]:
     return sorted(path.glob("parts/part-[0-9]*.parquet"))
 
 
-def _schema() -> "pa.Schema":
+def _schema(kind: Kind[Any]) -> "pa.Schema":
     import pyarrow as pa
 
     kinds = {str: pa.string(), int: pa.int64(), float: pa.float64()}
-    columns = [pa.field(name, kinds.get(kind, pa.list_(pa.float64())), nullable=False) for name, kind in _TYPES.items()]
-    return pa.schema(columns, metadata={_SCHEMA_KEY: str(SCHEMA_VERSION).encode()})
+    columns = [
+        pa.field(name, kinds.get(of, pa.list_(pa.float64())), nullable=False)
+        for name, of in _types(kind.record).items()
+    ]
+    return pa.schema(columns, metadata={_SCHEMA_KEY: str(kind.schema).encode()})
 
 
-def _encode_part(records: Iterable[TrialRecord]) -> bytes:
+def _encode_part(kind: Kind[Record], records: Iterable[Record]) -> bytes:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.Table.from_pylist([asdict(r) for r in records], schema=_schema()), sink, write_page_checksum=True)
+    table = pa.Table.from_pylist([_as_dict(r) for r in records], schema=_schema(kind))
+    pq.write_table(table, sink, write_page_checksum=True)
     return sink.getvalue().to_pybytes()
 
 
-def _read_part(file: Path, columns: list[str] | None = None) -> "pa.Table":
+def _read_part(file: Path, kind: Kind[Any], columns: list[str] | None = None) -> "pa.Table":
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pq.ParquetFile(file, page_checksum_verification=True) as part:
             metadata = part.schema_arrow.metadata or {}
-            if metadata.get(_SCHEMA_KEY) != str(SCHEMA_VERSION).encode():
-                raise _other_schema(str(file), metadata.get(_SCHEMA_KEY, b"(none)").decode(errors="replace"))
-            if not part.schema_arrow.equals(_schema()):
-                raise DataError(f"{file} has other columns than record schema {SCHEMA_VERSION}")
+            if metadata.get(_SCHEMA_KEY) != str(kind.schema).encode():
+                raise _other_schema(str(file), kind, metadata.get(_SCHEMA_KEY, b"(none)").decode(errors="replace"))
+            if not part.schema_arrow.equals(_schema(kind)):
+                raise DataError(f"{file} has other columns than record schema {kind.schema}")
             return part.read(columns=columns)
     except (pa.ArrowException, OSError) as error:  # OSError: also what Arrow raises for a failed checksum
         raise DataError(f"{file} is not a readable Parquet file: {error}") from None

@@ -41,7 +41,7 @@ def tasks(planned: "PlannedRun", recorded: Mapping[str, str], failed: Callable[[
         ]  # fmt: skip
         if all(c.condition_id in recorded for c in conditions):
             continue
-        grasps, reason = _attempt(planned, request, model)
+        grasps, reason = attempt(planned, request, model)
         for condition in conditions:
             grasp = grasps[condition.index] if condition.index < len(grasps) else None
             trial = Trial(condition, grasp, model.digest, reason if grasp is None else "")
@@ -59,7 +59,7 @@ def tasks(planned: "PlannedRun", recorded: Mapping[str, str], failed: Callable[[
         )  # fmt: skip
 
 
-def _attempt(planned: "PlannedRun", request: Request, model: ObjectModel) -> tuple[GraspBatch, str]:
+def attempt(planned: "PlannedRun", request: Request, model: ObjectModel) -> tuple[GraspBatch, str]:
     """Ask the generator; return what it gave and why the rest is missing. Nothing it does ends the run."""
     seed = request_seed(planned.spec.suite.seed, request)
     try:

@@ -70,7 +70,7 @@ def evaluate(
                     config = preset(name)
                     if seed == 0 or not same_for_all_seeds(protocol, config):
                         jobs.append((name, config, split, seed))
-    runner = _Runner(recordings, work, only_finished)
+    runner = Runner(recordings, work, only_finished)
     found = []
     for done, (name, config, split, seed) in enumerate(jobs):
         probabilities = runner.posteriors(name, config, split, seed)
@@ -87,10 +87,10 @@ def same_for_all_seeds(protocol: str, config: Config) -> bool:
     return config.kind in ("lda", "svm") and protocol.removesuffix("-unlabelled") in _FIXED
 
 
-class _Runner:
+class Runner:
     """Posteriors of splits, from the store where they are in it."""
 
-    def __init__(self, recordings: Recordings, work: Path | None, only_finished: bool) -> None:
+    def __init__(self, recordings: Recordings, work: Path | None = None, only_finished: bool = False) -> None:
         self._recordings = recordings
         self._work = work
         self._only_finished = only_finished
@@ -110,10 +110,11 @@ class _Runner:
             return np.load(path, allow_pickle=False).astype(np.float64)
         if self._only_finished:
             return None
-        return _stored(path, self._run(config, split, seed))
+        classifier = self.classifier(config, split, seed)
+        return _stored(path, classifier.predict_proba(self._recordings.signals[split.test]))
 
-    def _run(self, config: Config, split: Split, seed: int) -> Array:
-        """Train, adapt or calibrate as the split allows, test; the last training is kept, as for several k."""
+    def classifier(self, config: Config, split: Split, seed: int) -> Classifier:
+        """Train, adapt or calibrate as the split allows; the last training is kept, as for several k."""
         recordings = self._recordings
         align = split.unlabelled or len(split.calibration) > 0
         kind, training = config.model_dump_json(), (seed, align, split.train.tobytes())
@@ -126,12 +127,12 @@ class _Runner:
             classifier.calibrate(recordings[split.calibration], seed)
         if split.unlabelled:
             classifier.adapt(recordings.signals[split.test])
-        return classifier.predict_proba(recordings.signals[split.test])
+        return classifier
 
 
 def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:
     fold = split.fold.replace("/", "-")
-    return work / split.protocol / name / f"{fold}-seed{seed}-{_key(content, config, split)}.npy"
+    return work / split.protocol / name / f"{fold}-seed{seed}-{split_key(content, config, split)}.npy"
 
 
 def _name(config: Config) -> str:
@@ -156,7 +157,8 @@ def digest(recordings: Recordings) -> str:
     return content.hexdigest()[:8]
 
 
-def _key(content: str, config: Config, split: Split) -> str:
+def split_key(content: str, config: Config, split: Split) -> str:
+    """8 hex digits that name recordings of this content, a configuration and a split."""
     parts = hashlib.sha256(f"{VERSION} {content} {config.model_dump_json()} {split.unlabelled}".encode())
     for rows in (split.train, split.test, split.calibration):
         parts.update(np.asarray(rows, dtype=np.int64).tobytes() + b"|")

@@ -248,7 +248,7 @@ def success_by_object(trials: Trials) -> Drawing | None:
     rates = np.array([[100 * np.mean(counts[c].get(n, [math.nan])) for n in names] for c in shown])
     sizes = np.array([[len(counts[c].get(n, [])) for n in names] for c in shown])
     figure, ax = _axes(1.8 + 0.85 * len(names), 2.2 + 0.15 * len(shown))
-    _heatmap(ax, rates, [_short(c) for c in shown], [_short(n, 24) for n in names], "success %")
+    heatmap(ax, rates, [_short(c) for c in shown], [_short(n, 24) for n in names], "success %")
     for label in ax.get_xticklabels():
         label.set(rotation=30, ha="right")
     which = f"the {len(shown)} hardest of {len(codes)} objects" if len(codes) > len(shown) else f"{len(codes)} objects"
@@ -280,7 +280,7 @@ def sensitivity(trials: Trials) -> Drawing | None:
             rates[at] = 100 * found.value
             texts[at] = f"{rates[at]:.0f} [{100 * found.low:.0f}, {100 * found.high:.0f}]\nn = {found.n}"
         rows, columns = [f"{f:g}" for f in frictions[name]], [_load_text(load) for load in loads[name]]
-        _heatmap(ax, rates, rows, columns, "success %", texts, bar=ax is axes[0][-1])
+        heatmap(ax, rates, rows, columns, "success %", texts, bar=ax is axes[0][-1])
         ax.set(title=_short(name, 30), xlabel="object's mass", ylabel="friction" if ax is axes[0][0] else "")
         ax.invert_yaxis()
     caption = f"{protocol}: share of trials that hold, with 95 % interval and number of trials, by friction and mass."
@@ -375,7 +375,7 @@ def type_confusion(trials: Trials) -> Drawing | None:
             counts[rows.index(r.grasp_type), columns.index(found)] += 1
         share = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
         texts = np.where(counts > 0, counts.astype(int).astype(str), "")
-        _heatmap(ax, share, [_short(t) for t in rows], columns, "", texts, bar=False)
+        heatmap(ax, share, [_short(t) for t in rows], columns, "", texts, bar=False)
         ax.set_title(_short(name, 30))
         ax.tick_params(axis="x", rotation=90)
     for ax in list(axes.flat)[len(typed) :]:
@@ -488,7 +488,7 @@ def _axes(width: float, height: float) -> "tuple[Figure, Axes]":
     return figure, ax
 
 
-def _heatmap(
+def heatmap(
     ax: "Axes", rates: Array, rows: Sequence[str], columns: Sequence[str], label: str,
     texts: Any = None, bar: bool = True,
 ) -> None:  # fmt: skip

@@ -9,8 +9,9 @@ from pydantic import TypeAdapter
 from simeval.configuration import read_config, read_weights
 from simeval.emg.models.base import Classifier
 from simeval.emg.models.config import Config
+from simeval.emg.models.presets import PRESETS
 from simeval.emg.recordings import CHANNELS, Recordings
-from simeval.errors import DataError
+from simeval.errors import DataError, unknown_name
 from simeval.grasp import Array
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -75,6 +76,20 @@ def save_classifier(folder: Path, trained: Trained) -> None:
     tensors = trained.classifier.tensors() | {LEVELS: trained.levels.astype(np.float32)}
     save_file({k: _halved(v) for k, v in tensors.items()}, folder / WEIGHTS)
     (folder / CONFIG).write_text(trained.config.model_dump_json(indent=1) + "\n")
+
+
+def find_config(model: str) -> Config:
+    """Return the configuration that is meant: a preset's, or that of a folder of `simeval emg train`.
+
+    Raises:
+        SettingError: neither.
+        DataError: the folder's can't be read.
+    """
+    if model in PRESETS:
+        return PRESETS[model]
+    if not Path(model).is_dir():
+        raise unknown_name("model", model, PRESETS, "A folder that `simeval emg train` wrote works too.")
+    return read_config(Path(model) / CONFIG, _ADAPTER)
 
 
 def load_classifier(folder: Path) -> Trained:

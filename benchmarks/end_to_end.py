@@ -1,0 +1,194 @@
+"""How often the whole chain lifts with the meant grasp: `python -m simeval.benchmarks.end_to_end --data DIR`.
+
+Signals to types to grasps to lifts, over protocols, generators and policies, and where success is lost. What is
+finished is kept below runs/trials; the same command goes on. Writes `end_to_end.md`, its numbers as `end_to_end.json`
+and the figures. `--embedded` runs the same on synthetic signals and embedded objects, which needs no data.
+"""
+
+import json
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from simeval.benchmarks.study import study_parser
+from simeval.commands.progress import Bars
+from simeval.emg.files import load_recordings
+from simeval.emg.recordings import Recordings
+from simeval.errors import SimevalError
+from simeval.report.figures import save, style
+from simeval.report.tables import markdown
+from simeval.run import RunSpec
+from simeval.suites import load_suite
+from simeval.trials.figures import draw_trials
+from simeval.trials.run import CLASSIFYING, TRYING, TrialsSpec, execute_trials, plan_trials
+from simeval.trials.summary import RowTrials, read_rows, summarise
+from simeval.trials.tables import caption, loss_grid, success_grid, time_grid, time_line
+
+COMMAND = "python -m simeval.benchmarks.end_to_end --data DIR"
+SUITE, TRIALS, SEED = "dexgraspnet-test", 1200, 0
+REFERENCES = ("oracle", "random-type", "type-blind")
+CURVE = tuple(f"reject,threshold={t:g},repeats=0" for t in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A generator, and the policies that it is run with."""
+
+    name: str
+    generator: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    refine: str = ""
+    policies: tuple[str, ...] = ("argmax",)
+
+
+@dataclass(frozen=True)
+class Signal:
+    """A protocol, on the recordings that have what it needs."""
+
+    protocol: str
+    recordings: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some generators with some signals."""
+
+    entries: tuple[Entry, ...]
+    signals: tuple[Signal, ...]
+    intents: tuple[str, ...] = ("suite",)
+
+
+BEST = Entry(
+    "ours, refined", "diffusion-rt", refine="energy",
+    policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE),
+)  # fmt: skip
+"""Our best generator: the one whose row leads."""
+CLASSICAL = Entry("retrieval, refined", "retrieval", refine="energy", policies=BEST.policies)
+SOURCES = tuple(
+    Entry(f"{name}, paper", "diffusion", {"weights": weights, "contact": "false"}, policies=("oracle", "argmax"))
+    for name, weights in (("diffusion", "paper"), ("diffusion-rt", "paper-rt"), ("diffusion-pca", "paper-pca"))
+)
+"""The source system's generators."""
+SAME_SESSION = Signal("same-session", "uci", "svm")
+NEW_DAY_CALIBRATED = Signal("calibrated-day:5", "uci-2", "ensemble")
+NEW_DAY = Signal("new-day", "uci-2", "band-net")
+NEW_PERSON = Signal("new-person", "uci-1", "lda")
+PARTS = (
+    Part((BEST, CLASSICAL), (SAME_SESSION, NEW_DAY_CALIBRATED, NEW_DAY, NEW_PERSON)),
+    Part((BEST, CLASSICAL), (SAME_SESSION,), ("uniform",)),
+    Part(SOURCES, (SAME_SESSION,)),
+)
+"""What the page has. Rows of a generator share their grasps, so that more of them cost little."""
+EMBEDDED = (
+    Part(
+        (Entry("retrieval", "retrieval", policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE)),),
+        tuple(Signal(p, "synthetic", "svm") for p in ("same-session", "calibrated-day:5", "new-day", "new-person")),
+        ("suite", "uniform"),
+    ),
+)
+"""The same on what is built in."""
+
+
+def specs(options: Namespace) -> list[tuple[str, TrialsSpec]]:
+    """Return what is to be run, with its name."""
+    loaded: dict[str, Recordings] = {}
+    found = []
+    suite = load_suite("embedded" if options.embedded else SUITE)
+    for part in EMBEDDED if options.embedded else PARTS:
+        for entry in part.entries:
+            for signal in part.signals:
+                if signal.recordings not in loaded:
+                    loaded[signal.recordings] = load_recordings(signal.recordings, options.data)
+                run = RunSpec(
+                    entry.generator, suite, entry.settings, options.data, refine=entry.refine, workers=options.workers,
+                    out=options.work,
+                )  # fmt: skip
+                spec = TrialsSpec(
+                    run, loaded[signal.recordings], signal.recordings, signal.model, (signal.protocol,),
+                    entry.policies, part.intents, options.trials, SEED,
+                )  # fmt: skip
+                found.append((f"{entry.name}, {signal.protocol}", spec))
+    return found
+
+
+def run(options: Namespace) -> tuple[list[RowTrials], list[str]]:
+    """Run what is missing; return the rows and why others are left out."""
+    folders: dict[Path, str] = {}
+    left_out: list[str] = []
+    for name, spec in specs(options):
+        try:
+            planned = plan_trials(spec)
+        except SimevalError as error:  # weights or data that aren't there yet
+            left_out.append(f"{name}: {error}")
+            print(f"left out: {left_out[-1]}")
+            continue
+        with Bars({CLASSIFYING: 1, name: planned.total}, "", patience=0) as bars:
+            watch = {CLASSIFYING: bars.callback(CLASSIFYING), TRYING: bars.callback(name)}
+            execute_trials(planned, lambda what, done, total, watch=watch: watch[what](done, total))  # type: ignore[misc]
+        folders |= {row.folder: name.rpartition(", ")[0] for row in planned.rows}
+    return [_named(row, name) for f, name in folders.items() for row in read_rows([f])], left_out
+
+
+def _named(row: RowTrials, name: str) -> RowTrials:
+    """A row under its entry's name, which says more than the generator's."""
+    return replace(row, manifest={**row.manifest, "generator": name, "refine": ""})
+
+
+def page(rows: Sequence[RowTrials], left_out: Sequence[str], command: str) -> str:
+    """Return the page as Markdown."""
+    main = [row for row in rows if row.manifest["policy"] not in CURVE]
+    found = summarise(main)
+    kind = " and ".join(sorted({f"{r.manifest['emg_kind']} signals, {r.manifest['data_kind']} objects" for r in rows}))
+    blocks = [
+        "# End to end: from muscle signal to a lifted object\n",
+        f"Made by `{command}` on **{kind}**. What a trial, a policy and each number is: "
+        "[docs/end_to_end.md](../docs/end_to_end.md).\n",
+        markdown([success_grid(found)], caption(main)),
+        "## Where success is lost\n",
+        markdown([loss_grid(found)], "Shares of all trials, in %; each trial is in one column."),
+        "![losses](end_to_end_losses.png)\n",
+        "![intents and outcomes](end_to_end_outcomes.png)\n",
+        "## Success against rejection\n",
+        "![success against rejection](end_to_end_rejection.png)\n",
+        "## Time\n",
+        markdown([time_grid(main)], time_line(main) + "."),
+    ]
+    if left_out:
+        blocks += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
+    return "\n".join(blocks)
+
+
+def main() -> None:
+    """Run what is missing, then write the page, its numbers and figures."""
+    parser = study_parser(__doc__, needs_data=False)
+    parser.add_argument("--embedded", action="store_true", help="synthetic signals and embedded objects")
+    parser.add_argument("--trials", type=int, default=TRIALS, help="trials a row")
+    parser.add_argument("--work", type=Path, help="what is finished is kept here; default runs/trials/<suite>")
+    options = parser.parse_args()
+    try:
+        rows, left_out = run(options)
+    except SimevalError as error:
+        raise SystemExit(f"error: {error}") from None
+    if not rows:
+        raise SystemExit("nothing could be run")
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    command = f"{COMMAND}{' --embedded' if options.embedded else ''}".replace(" --data DIR --embedded", " --embedded")
+    (out / "end_to_end.md").write_text(page(rows, left_out, command), encoding="utf-8")
+    kinds = sorted({row.manifest["data_kind"] for row in rows})
+    numbers = {
+        "command": command, "data_kind": " | ".join(kinds), "trials": options.trials, "left_out": left_out,
+        "manifests": [row.manifest for row in rows], "rows": [asdict(row) for row in summarise(rows)],
+    }  # fmt: skip
+    (out / "end_to_end.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    with style():
+        drawn = draw_trials([row for row in rows if row.manifest["policy"] not in CURVE])
+        curve = [d for d in draw_trials([r for r in rows if r.manifest["policy"] in CURVE]) if "rejection" in d.name]
+    for drawing in [*drawn, *curve]:
+        save(drawing, out, ["png"])
+
+
+if __name__ == "__main__":
+    main()
