@@ -41,9 +41,11 @@ SMALL = {
     "simeval run --generator replay --suite released": "{itself} {quick} --no-references",
     "simeval run": "{itself} {quick}",
     "simeval report": "{itself} --trials 1 -j 0",
-    "simeval dataset build": "{itself} --objects 2 --scale 1 --types planar,hook --per-object 4 --waves 2 -j 0",
+    "simeval dataset build": "{itself} --objects 2 --scale 1 --types planar,hook --per-object 4 --waves 1 -j 0",
     "simeval dataset check": "{itself} --sample 1 -j 0",
     "simeval train diffusion": "{itself} {tiny}",
+    "simeval figures": "{itself} --format png",
+    "simeval emg evaluate --recordings uci": "{itself} --recordings uci-1 --protocol leave-one-subject-out --model lda",
     "simeval emg evaluate": "{itself} --protocol leave-one-day-out --model lda",
     "simeval emg train": "{itself} --model lda",
 }
@@ -52,7 +54,7 @@ TINY = "--set model.network.width=64 --set model.network.blocks=1 --set train.st
 QUICK = "--objects 1 --grasps 1 --protocol six-direction -j 0"
 PREDICTOR_STEPS = 20  # in place of thousands; `simeval train predictor` has no setting for it
 AS_IT_IS = (
-    "simeval table", "simeval figures", "simeval replay", "simeval compare", "simeval gate", "simeval doctor",
+    "simeval table", "simeval replay", "simeval compare", "simeval gate", "simeval doctor",
     "simeval generators", "simeval objects", "simeval dataset convert", "simeval dataset label",
     "simeval train predictor", "simeval emg stream",
 )  # fmt: skip
