@@ -21,6 +21,7 @@ from simeval.bank import load_bank
 from simeval.cli import main
 from simeval.emg.files import ARRAYS, COLUMNS, write_npz
 from simeval.emg.synthetic import make_synthetic
+from simeval.generators.predictor import train as training
 from simeval.records import TrialRecord
 from simeval.replay import run_folders
 from simeval.report.summary import MetricRow
@@ -40,16 +41,20 @@ SMALL = {
     "simeval run --generator replay --suite released": "{itself} {quick} --no-references",
     "simeval run": "{itself} {quick}",
     "simeval report": "{itself} --trials 1 -j 0",
-    "simeval dataset build": "{itself} --objects 2 --scale 1 --types planar,hook --per-object 4 --waves 2 -j 0",
+    "simeval dataset build": "{itself} --objects 2 --scale 1 --types planar,hook --per-object 4 --waves 1 -j 0",
     "simeval dataset check": "{itself} --sample 1 -j 0",
-    "simeval train diffusion": "{itself} --set train.steps=2 --set train.batch=4",
+    "simeval train diffusion": "{itself} {tiny}",
+    "simeval figures": "{itself} --format png",
+    "simeval emg evaluate --recordings uci": "{itself} --recordings uci-1 --protocol leave-one-subject-out --model lda",
     "simeval emg evaluate": "{itself} --protocol leave-one-day-out --model lda",
     "simeval emg train": "{itself} --model lda",
 }
 """Beginning of a command -> what is executed in its place; the longest that fits counts. {itself}: the command."""
+TINY = "--set model.network.width=64 --set model.network.blocks=1 --set train.steps=2 --set train.batch=4"
 QUICK = "--objects 1 --grasps 1 --protocol six-direction -j 0"
+PREDICTOR_STEPS = 20  # in place of thousands; `simeval train predictor` has no setting for it
 AS_IT_IS = (
-    "simeval table", "simeval figures", "simeval replay", "simeval compare", "simeval gate", "simeval doctor",
+    "simeval table", "simeval replay", "simeval compare", "simeval gate", "simeval doctor",
     "simeval generators", "simeval objects", "simeval dataset convert", "simeval dataset label",
     "simeval train predictor", "simeval emg stream",
 )  # fmt: skip
@@ -63,7 +68,7 @@ def small(command: str) -> str:
     fits = [start for start in (*SMALL, *AS_IT_IS) if f"{command} ".startswith(f"{start} ")]
     assert fits, f"no table of this test says how to run {command!r}"
     longest = max(fits, key=len)
-    return SMALL.get(longest, "{itself}").format(itself=command, quick=QUICK)
+    return SMALL.get(longest, "{itself}").format(itself=command, quick=QUICK, tiny=TINY)
 
 
 def shell_commands(block: Block) -> list[str]:
@@ -160,6 +165,7 @@ RUN_HERE = [page for page in PAGES if page.name not in ELSEWHERE]
 @pytest.mark.parametrize("page", RUN_HERE, ids=lambda page: page.stem)
 def test_blocks_run(page: Path, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(work)
+    monkeypatch.setattr(training, "STEPS", PREDICTOR_STEPS)
     for block in blocks(page):
         run_block(block)
 
