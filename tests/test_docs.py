@@ -56,7 +56,7 @@ PREDICTOR_STEPS = 20  # in place of thousands; `simeval train predictor` has no 
 AS_IT_IS = (
     "simeval table", "simeval replay", "simeval compare", "simeval gate", "simeval doctor",
     "simeval generators", "simeval objects", "simeval dataset convert", "simeval dataset label",
-    "simeval train predictor", "simeval emg stream",
+    "simeval train predictor", "simeval trials run", "simeval trials table", "simeval emg stream",
 )  # fmt: skip
 """Beginnings of commands that are executed as they are."""
 DATA = "SIMEVAL_DATA"
