@@ -138,6 +138,12 @@ def test_people_read_numbers_flips_and_power(format: str) -> None:
     assert ("a\\_1" if format == "latex" else "A is a_1") in text
 
 
+def test_a_power_beyond_all_differences_is_none() -> None:
+    a, b = (Run(found.manifest, [r for r in found.records if r.object_code in ("object-00", "object-01")])
+            for found in (run("a"), run("b", {0, 1, 2})))  # fmt: skip
+    assert "no difference is sure to be seen" in render_comparison(compared(a, b), "text")
+
+
 def test_programs_read_rows() -> None:
     found = compared(run("a"), run("b", {0, 1, 2, 5}))
     plain = json.loads(render_comparison(found, "json"))

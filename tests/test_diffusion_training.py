@@ -144,6 +144,12 @@ def test_a_local_denoiser_wants_a_code_that_turns(tmp_path: Path):
         changed(PRESETS["local"], {"model.code.rotation": "euler"})
 
 
+def test_fewer_grasps_than_main_components_are_too_few(bank: GraspBank):
+    few = load_bank("embedded", codes=bank.codes[:1].tolist())
+    with pytest.raises(DataError, match=r"has \d+ grasps of .* too few for 15 main components.*components"):
+        load_examples(few, PRESETS["local-pca"], None)
+
+
 def test_a_basis_for_every_batch(examples: Examples, tmp_path: Path):
     """The source's: what is kept is the basis of the last batch."""
     small = {"model.types": '["tip", "cylindrical"]', "train.label": "", "train.steps": "3", "train.batch": "32"}

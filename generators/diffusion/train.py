@@ -88,6 +88,13 @@ def load_examples(
         batches.append(source.grasps[rows])
     if not len(batches[0]):
         raise DataError(f"{bank.source} has no grasp of {', '.join(preset.model.types)}")
+    code = preset.model.code
+    fewest = code.components if code.joints == "pca" else 1
+    if sum(map(len, batches)) < fewest:
+        raise DataError(
+            f"{bank.source} has {sum(map(len, batches))} grasps of {', '.join(preset.model.types)}, too few for "
+            f"{fewest} main components of the joints: lower model.code.components"
+        )
     library = ObjectLibrary(data)
     if not held_out_too:
         library.refuse_held_out(code for code, _ in keys)

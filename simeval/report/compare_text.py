@@ -60,11 +60,10 @@ def _power_note(row: Row) -> str:
     title = row.protocol
     if math.isnan(row.detectable):
         return f"{title}: {row.n} pairs are too few to say what difference they could show."
-    points = 100 * row.detectable
-    return (
-        f"{title}: with {row.n} pairs of {row.objects} object{'s' if row.objects > 1 else ''} a difference of "
-        f"{points:.1f} points can be seen (power 80 %, two-sided 5 %)."
-    )
+    pairs = f"{title}: with {row.n} pairs of {row.objects} object{'s' if row.objects > 1 else ''}"
+    if row.detectable > 1:
+        return f"{pairs} no difference is sure to be seen, not even one of 100 points (power 80 %, two-sided 5 %)."
+    return f"{pairs} a difference of {100 * row.detectable:.1f} points can be seen (power 80 %, two-sided 5 %)."
 
 
 def _grids(found: Comparison) -> list[Grid]:
