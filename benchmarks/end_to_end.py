@@ -61,7 +61,7 @@ class Part:
 
 
 BEST = Entry(
-    "ours, refined", "diffusion-rt", refine="energy",
+    "ours, refined", "diffusion", refine="energy",
     policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE),
 )  # fmt: skip
 """Our best generator: the one whose row leads."""
