@@ -95,7 +95,7 @@ def shifted_terms(model: ObjectModel, kind: GraspType, grasps: GraspBatch, shift
 def nearby_contacts(model: ObjectModel, rotation: Array, translations: Array, joints: Array) -> list[list[Contact]]:
     """Contacts of one posture at each of some wrists `translations` (S, 3) [m], as `closing.find_contacts` finds them.
 
-    The hand is posed once and the object asked once: a third of the time of asking for every wrist by itself.
+    The hand is posed once and the object asked once.
     """
     hand, distance = load_hand(), object_distance(model)
     points, radii, owners = query_points(hand, rotation, np.zeros(3), joints)

@@ -72,19 +72,13 @@ def make_generator(name: str, settings: Mapping[str, str] | None = None, data: P
     Raises:
         SettingError: unknown generator or setting, a value of the wrong type, or a factory that gives no Generator.
     """
-    generator = _make(name, settings or {}, data, GROUP)
-    if not isinstance(generator, Generator):
-        raise SettingError(f"generator {name!r} from {generator_origin(name)} has no generate(request) method")
-    return generator
+    return _checked(_make(name, settings or {}, data, GROUP), Generator, name, GROUP, "generate(request)")
 
 
 def make_refiner(text: str, data: Path | None = None) -> Refiner:
     """Build a refiner from its name and settings: `energy` or `energy,steps=50`. Errors as in `make_generator`."""
     name, settings = named_settings(text, "refiner", "energy,steps=50")
-    refiner = _make(name, settings, data, REFINERS)
-    if not isinstance(refiner, Refiner):
-        raise SettingError(f"refiner {name!r} from {generator_origin(name, REFINERS)} has no refine(…) method")
-    return refiner
+    return _checked(_make(name, settings, data, REFINERS), Refiner, name, REFINERS, "refine(…)")
 
 
 def make_policy(text: str) -> "Policy":
@@ -92,20 +86,14 @@ def make_policy(text: str) -> "Policy":
     from simeval.trials.policies import Policy
 
     name, settings = named_settings(text, "policy", "reject,threshold=0.8")
-    policy = _make(name, settings, None, POLICIES)
-    if not isinstance(policy, Policy):
-        raise SettingError(f"policy {name!r} from {generator_origin(name, POLICIES)} has no decide(…) method")
-    return policy
+    return _checked(_make(name, settings, None, POLICIES), Policy, name, POLICIES, "decide(…)")
 
 
 def load_predictor(name: str) -> "Predictor":
     """Load what predicts whether grasps hold. Errors as in `make_generator`."""
     from simeval.trials.policies import Predictor
 
-    predictor = _make(name, {}, None, PREDICTORS)
-    if not isinstance(predictor, Predictor):
-        raise SettingError(f"predictor {name!r} from {generator_origin(name, PREDICTORS)} has no scores(…) method")
-    return predictor
+    return _checked(_make(name, {}, None, PREDICTORS), Predictor, name, PREDICTORS, "scores(…)")
 
 
 def named_settings(text: str, kind: str, example: str) -> tuple[str, dict[str, str]]:
@@ -119,6 +107,17 @@ def named_settings(text: str, kind: str, example: str) -> tuple[str, dict[str, s
         if "=" not in item:
             raise SettingError(f"{kind} {text!r}: can't read {item!r}; write for example {example}")
     return name, dict(item.split("=", 1) for item in items)
+
+
+def _checked(made: Any, protocol: type, name: str, group: str, method: str) -> Any:
+    """Return what was made.
+
+    Raises:
+        SettingError: it lacks the method that its protocol asks for.
+    """
+    if not isinstance(made, protocol):
+        raise SettingError(f"{_KINDS[group]} {name!r} from {generator_origin(name, group)} has no {method} method")
+    return made
 
 
 def _make(name: str, settings: Mapping[str, str], data: Path | None, group: str) -> Any:
