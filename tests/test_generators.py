@@ -13,7 +13,8 @@ from simeval.bank import GraspBank, load_bank, shape_of, write_bank
 from simeval.errors import SettingError
 from simeval.generator import Generator, GraspRequest
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
-from simeval.generators.retrieval import Retrieval, descriptor, quarter_turn, transfer, up_frame
+from simeval.generators.likeness import Descriptor, Known, box, quarter_turn, up_frame
+from simeval.generators.retrieval import Retrieval, transfer
 from simeval.grasp import JOINT_COUNT, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
@@ -113,6 +114,39 @@ def test_retrieval_never_uses_the_object_itself(model: ObjectModel, bank_path: P
         assert [n.distance for n in near] == sorted(n.distance for n in near)
 
 
+@pytest.mark.parametrize("by", ["box", "map", "points"])
+def test_a_turned_object_is_the_most_alike(by: Descriptor) -> None:
+    from simeval.objects import build_object
+    from simeval.objects.shapes import shape_pieces
+
+    pieces = shape_pieces("pan", 3)
+    for yaw in range(4):
+        turn = quarter_turn(yaw)
+        keys = [("plain", 1.0), ("larger", 1.0), ("other", 1.0)]
+        models = {
+            "plain": build_object("plain", [(p @ turn.T, None) for p in pieces]),
+            "larger": build_object("larger", [(1.3 * p @ turn.T, None) for p in pieces]),
+            "other": load_embedded("embedded-jar-04"),
+        }
+        shapes = {key: shape_of(models[key[0]]) for key in keys}
+        known = Known(keys, {}, shapes, lambda code, _, models=models: models[code], by)
+        gaps, turns = known.compare(build_object("turned", [(p, None) for p in pieces]))
+        assert gaps[0] < 1e-3 < gaps[1] < gaps[2]
+        assert turns[0] == -yaw % 4
+
+
+def test_retrieval_by_other_descriptors_and_without_types(model: ObjectModel, bank_path: Path) -> None:
+    known = {by: Retrieval(str(bank_path), by=by, neighbours=3).nearest(model) for by in ("box", "map", "points")}
+    assert {n.key[0] for n in known["map"]} == {n.key[0] for n in known["points"]} == set(OTHERS)
+    assert known["map"][0].distance != known["box"][0].distance
+    blind = Retrieval(str(bank_path), typed=False).generate(GraspRequest(model, "planar", 12, 0))
+    typed = Retrieval(str(bank_path)).generate(GraspRequest(model, "planar", 12, 0))
+    assert len(blind) > len(typed)
+    assert len(Retrieval(str(bank_path)).generate(GraspRequest(model, "hook", 3, 0))) == 0
+    with pytest.raises(SettingError, match="by='colour'"):
+        make_generator("retrieval", {"by": "colour"})
+
+
 def test_retrieved_grasps_touch_without_going_deep(model: ObjectModel, bank_path: Path) -> None:
     grasps = build("retrieval", bank_path).generate(GraspRequest(model, "planar", 3, 0))
     assert len(grasps) == 3
@@ -131,7 +165,7 @@ def test_a_turned_object_is_recognised_and_its_grasps_turn_along() -> None:
     for yaw in range(4):
         turn = quarter_turn(yaw)
         turned = build_object("turned", [(p @ turn.T, None) for p in pieces])
-        gaps = [np.linalg.norm(descriptor(shape_of(plain), k) - descriptor(shape_of(turned), 0)) for k in range(4)]
+        gaps = [np.linalg.norm(box(shape_of(plain), k) - box(shape_of(turned), 0)) for k in range(4)]
         assert int(np.argmin(gaps)) == yaw
         assert min(gaps) < 1e-4
         grasp = GraspBatch.from_vectors(np.random.default_rng(0).normal(size=(1, 28)))

@@ -42,21 +42,24 @@ def weights_folder(name: str) -> Path:
 class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
-    Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote; `steps` of the
+    Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote, by default
+    `preset`; `steps` of the
     sampler (0: as many as in training); `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that
     the grasp is to hold; `contact`, bring the hand up to the object and close its fingers until they touch, as
     retrieval does; `best_of`, samples of which each returned grasp is the best by `rank` (`robust`, `score` or
     `predictor`).
     """
 
+    preset = DEFAULT_PRESET
+
     def __init__(
-        self, weights: str = DEFAULT_PRESET, steps: int = 0, ancestral: bool = True, guidance: float = 0.0,
+        self, weights: str = "", steps: int = 0, ancestral: bool = True, guidance: float = 0.0,
         contact: bool = False, best_of: int = 1, rank: str = "robust",
     ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
             if value < least:
                 raise SettingError(f"{name} must be at least {least}, found {value}")
-        self.folder = weights_folder(weights)
+        self.folder = weights_folder(weights or self.preset)
         self.model = _load(self.folder)
         self.steps, self.ancestral, self.guidance = steps, ancestral, guidance
         self.contact, self.best_of = contact, best_of
@@ -97,6 +100,18 @@ class Diffusion:
         score = self.rank.scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
         best = score.argmax(axis=1) + self.best_of * np.arange(count)
         return grasps[best].with_(score=score.max(axis=1))
+
+
+class WristDiffusion(Diffusion):
+    """Sample the wrist's pose alone; the joints are the type's reference posture."""
+
+    preset = "local-rt"
+
+
+class LatentDiffusion(Diffusion):
+    """Sample the wrist's pose and the joints' main components."""
+
+    preset = "local-pca"
 
 
 @lru_cache(maxsize=4)

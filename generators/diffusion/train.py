@@ -5,6 +5,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from simeval.dataset.label import label
 from simeval.errors import DataError, SettingError
 from simeval.generators.diffusion.coding import Grasps, Place, fit_basis, fit_scale, write_code
 from simeval.generators.diffusion.config import Preset, changed, preset
-from simeval.generators.diffusion.geometry import Shape, describe
+from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import GraspModel, Objects
 from simeval.generators.diffusion.noise import Schedule, target
 from simeval.generators.energy.energy import hand_tensors, place
@@ -101,7 +102,7 @@ def load_examples(
     index = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     shapes = []
     for done, key in enumerate(index):
-        shapes.append(describe(library.load(*key), preset.model.network.geometry))
+        shapes.append(_described(library.data, *key, preset.model.network.geometry))
         if progress:
             progress(done + 1, len(index))
     which = np.array([index[key] for key in keys])
@@ -115,6 +116,15 @@ def load_examples(
     grasps = Grasps(tensor(chosen.rotation), tensor(chosen.translation), tensor(chosen.joints))
     holds = np.arange(len(keys)) < len(batches[0])
     return Examples(kinds, holds, which, shapes, grasps, Place(tensor(center), tensor(radius)))
+
+
+@cache
+def _described(data: Path | None, code: str, scale: float, geometry: GeometryCode) -> Shape:
+    """An object's description, once a process: studies train many models on one set."""
+    return describe(_library(data).load(code, scale), geometry)
+
+
+_library = cache(ObjectLibrary)
 
 
 @dataclass(slots=True)
