@@ -56,6 +56,18 @@ def test_field_is_the_exact_distance_but_for_the_grid(ball, block):
     np.testing.assert_array_equal(alone[0], found[1])
 
 
+@pytest.mark.parametrize("code", ["embedded-mug-03", "embedded-ring-00"])
+def test_an_interpolated_grid_is_exact_near_the_surface_and_close_to_it_elsewhere(code: str):
+    model = load_embedded(code)
+    exact, quick = make_grid(model, 50_000), make_grid(model, 50_000, exact=False)
+    assert quick.values.shape == exact.values.shape
+    near = np.abs(exact.values) < 2 * exact.spacing
+    np.testing.assert_array_equal(quick.values[near], exact.values[near])
+    off = np.abs(quick.values - exact.values)[~near]
+    assert 0 < off.mean() < 0.0004
+    assert off.max() < 2 * exact.spacing
+
+
 def test_field_goes_on_growing_far_away(ball):
     field, zero = Field([make_grid(ball)]), torch.tensor([0])
     away = torch.tensor([[[0.2, 0, 0], [0.4, 0, 0], [3.0, 0, 0]]])

@@ -46,7 +46,7 @@ def describe(model: ObjectModel, code: GeometryCode) -> Shape:
     radius = float(np.linalg.norm(model.surface.vertices - center, axis=1).max())
     values: Array | Grid
     if code == "field":
-        values = make_grid(model, FIELD_NODES)
+        values = make_grid(model, FIELD_NODES, exact=False)
     elif code == "scaled-map":
         values = np.abs(distance.signed(_cube(1.0) * model.scale)).reshape((MAP_SIZE,) * 3)
     elif code == "metric-map":

@@ -129,15 +129,19 @@ class GraspModel:
         place = Place(torch.tensor(shape.center).expand(count, -1), torch.full((count,), shape.radius).double())
         posture = self.postures([kind] * count)
         encoded = self.network.encode(self.network.pack([shape]), torch.tensor([0]))
-        objects = Objects(encoded, torch.zeros(count, dtype=torch.long), Place(*(p.float() for p in place)), posture)
         told = self.condition([kind] * count)
+        asked = 1 + bool(guidance)  # once told, and once not
+        told = torch.cat([told, torch.zeros_like(told)])[: asked * count]
+        objects = Objects(
+            encoded, torch.zeros(asked * count, dtype=torch.long),
+            Place(*(p.float().repeat(asked, *[1] * (p.ndim - 1)) for p in place)), posture.repeat(asked, 1),
+        )  # fmt: skip
 
         def denoise(x: Tensor, t: int, clean: Tensor | None) -> Tensor:
-            at = torch.full((len(x),), t)
-            found = self.predict(x, at, told, objects, clean)
-            if not guidance:
-                return found
-            return found + guidance * (found - self.predict(x, at, torch.zeros_like(told), objects, clean))
+            at = torch.full((asked * count,), t)
+            clean = None if clean is None else clean.repeat(asked, 1)
+            found, *blind = self.predict(x.repeat(asked, 1), at, told, objects, clean).split(count)
+            return found + guidance * (found - blind[0]) if blind else found
 
         unit = sample(
             denoise, noise[:, 0], self.schedule, self.config.prediction, steps,
