@@ -103,14 +103,14 @@ def split_suite(split: str, found: GraspBank) -> Suite:
 
 def uniform_suite(split: str, found: GraspBank) -> Suite:
     """Return the split's suite without that selection: every object with every type."""
-    tried = _tried(found)
+    tried, kinds = _tried(found), sorted(GRASP_TYPES)
     return Suite(
         name=f"dexgraspnet-{split}-uniform", version=1, data_kind="real", bank=f"dexgraspnet-1k-{split}",
         training="dexgraspnet-1k", references=[*REFERENCES, "energy"],
         description=f"DexGraspNet's {split} objects, {len({code for code, _ in tried})} of them, each at one scale "
         "that suits a hand, with every type, whether or not it can be grasped like that. Its `replay` lacks the "
         "grasps that nobody found.",
-        requests=[Request(object=c, scale=s, type=kind, count=1) for c, s in sorted(tried) for kind in GRASP_TYPES],
+        requests=[Request(object=c, scale=s, type=kind, count=1) for c, s in sorted(tried) for kind in kinds],
     )  # fmt: skip
 
 

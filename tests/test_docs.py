@@ -38,6 +38,8 @@ SMALL = {
     "simeval run --generator preshape --mesh cup.obj": "{itself} --grasps 1 --protocol six-direction -j 0",
     "simeval run --generator preshape --mesh cup_mm.stl": "{itself} --grasps 1 --protocol six-direction -j 0",
     "simeval run --generator retrieval --set bank=grasps.parquet": "{itself} {quick} --no-references",
+    "simeval run --generator diffusion": "{itself} {quick} --no-references",
+    "simeval run --generator retrieval --set by=points": "{itself} {quick} --no-references",
     "simeval run --generator replay --suite released": "{itself} {quick} --no-references",
     "simeval run": "{itself} {quick}",
     "simeval report": "{itself} --trials 1 -j 0",

@@ -14,6 +14,17 @@ from simeval.metrics.types import PAPER_TYPES
 from simeval.taxonomy import GRASP_TYPES
 
 
+class Sampling(BaseModel):
+    """How a model is sampled where nothing else is asked for."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    steps: int = Field(default=0, ge=0)
+    """Of the sampler; 0: as many as in training."""
+    contact: bool = False
+    """Whether the hand is brought up to the object and its fingers are closed until they touch."""
+
+
 class ModelConfig(BaseModel):
     """All that decides what a model's weights mean."""
 
@@ -30,6 +41,7 @@ class ModelConfig(BaseModel):
     """The joints where the code has none: the type's reference posture, or all zero as the source system drew them."""
     outcomes: bool = False
     """Whether it is told that a grasp holds, or doesn't; it has seen both, and is asked for those that hold."""
+    sampling: Sampling = Sampling()
 
     @property
     def local(self) -> bool:
@@ -105,22 +117,23 @@ def _paper(code: CodeSpec, posture: Literal["reference", "zero"] = "reference") 
     return Preset(model=model, train=TrainConfig(label="paper-28d", ema=0.0, loss_as_gradient=True))
 
 
-def _ours(code: CodeSpec, width: int) -> Preset:
+def _ours(code: CodeSpec, width: int, steps: int) -> Preset:
     """A local denoiser, told of the outcome."""
     model = ModelConfig(
-        code=code, network=NetworkSpec("field", width=width, blocks=4), schedule="cosine", steps=100, outcomes=True
-    )
+        code=code, network=NetworkSpec("field", width=width, blocks=4), schedule="cosine", steps=100, outcomes=True,
+        sampling=Sampling(steps=20, contact=True),
+    )  # fmt: skip
     train = TrainConfig(
-        steps=30_000, batch=256, objects=256, learning_rate=5e-4, weight_decay=0.05, forget=0.15, guess=True,
+        steps=steps, batch=256, objects=256, learning_rate=5e-4, weight_decay=0.05, forget=0.15, guess=True,
         warm_up=200, decay=True, clip=1.0,
     )  # fmt: skip
     return Preset(model=model, train=train)
 
 
 PRESETS: dict[str, Preset] = {
-    "local": _ours(CodeSpec("angles", "6d", "centered", scale="spread"), 512),
-    "local-rt": _ours(CodeSpec("none", "6d", "centered", scale="spread"), 256),
-    "local-pca": _ours(CodeSpec("pca", "6d", "centered", 15, scale="spread"), 256),
+    "local": _ours(CodeSpec("angles", "6d", "centered", scale="spread"), 384, 12_000),
+    "local-rt": _ours(CodeSpec("none", "6d", "centered", scale="spread"), 256, 8_000),
+    "local-pca": _ours(CodeSpec("pca", "6d", "centered", 15, scale="spread"), 256, 8_000),
     "paper": _paper(CodeSpec("angles", "euler", "metric")),
     "paper-rt": _paper(CodeSpec("none", "euler", "metric")),
     "paper-pca": _paper(CodeSpec("pca", "euler", "metric", 15)),

@@ -43,26 +43,27 @@ class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
     Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote, by default
-    `preset`; `steps` of the
-    sampler (0: as many as in training); `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that
-    the grasp is to hold; `contact`, bring the hand up to the object and close its fingers until they touch, as
-    retrieval does; `best_of`, samples of which each returned grasp is the best by `rank` (`robust`, `score` or
-    `predictor`).
+    `preset`; `steps` of the sampler (0: as many as in training) and `contact`, bring the hand up to the object and
+    close its fingers until they touch, as retrieval does: both by default as the model's configuration says;
+    `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that the grasp is to hold; `best_of`,
+    samples of which each returned grasp is the best by `rank` (`robust`, `score` or `predictor`).
     """
 
     preset = DEFAULT_PRESET
 
     def __init__(
-        self, weights: str = "", steps: int = 0, ancestral: bool = True, guidance: float = 0.0,
-        contact: bool = False, best_of: int = 1, rank: str = "robust",
+        self, weights: str = "", steps: int | None = None, ancestral: bool = True, guidance: float = 0.0,
+        contact: bool | None = None, best_of: int = 1, rank: str = "robust",
     ) -> None:  # fmt: skip
-        for name, value, least in (("steps", steps, 0), ("best_of", best_of, 1)):
+        for name, value, least in (("steps", steps or 0, 0), ("best_of", best_of, 1)):
             if value < least:
                 raise SettingError(f"{name} must be at least {least}, found {value}")
         self.folder = weights_folder(weights or self.preset)
         self.model = _load(self.folder)
-        self.steps, self.ancestral, self.guidance = steps, ancestral, guidance
-        self.contact, self.best_of = contact, best_of
+        usual = self.model.config.sampling
+        self.steps = usual.steps if steps is None else steps
+        self.contact = usual.contact if contact is None else contact
+        self.ancestral, self.guidance, self.best_of = ancestral, guidance, best_of
         self.rank = ranker(rank if best_of > 1 else "score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
