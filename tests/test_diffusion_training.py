@@ -12,10 +12,10 @@ from simeval.bank import GraspBank, load_bank, write_bank
 from simeval.errors import DataError, GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.diffusion.coding import fit_basis
-from simeval.generators.diffusion.config import PRESETS, Preset, changed, preset
-from simeval.generators.diffusion.generator import Diffusion
+from simeval.generators.diffusion.config import DEFAULT_PRESET, PRESETS, Preset, changed, preset
+from simeval.generators.diffusion.generator import Diffusion, shipped, weights_folder
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
-from simeval.generators.diffusion.train import Examples, load_examples, loss_by_step, train
+from simeval.generators.diffusion.train import CURVE, Examples, load_examples, loss_by_step, train
 from simeval.generators.holding import hold_scores
 from simeval.hand import load_hand
 from simeval.objects import ObjectLibrary, load_embedded
@@ -232,6 +232,26 @@ def test_the_command(tmp_path: Path, capfd: pytest.CaptureFixture[str]):
     assert simeval(*what, "--out", tmp_path / "b", "--set", "train.stops=3") == 2
     assert simeval("magic", *what[1:], "--out", tmp_path / "b") == 2
     assert "diffusion" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_weights_that_come_with_simeval(name: str):
+    folder = weights_folder(name)
+    made = json.loads((folder / CURVE).read_text())
+    preset = Preset.model_validate(made["preset"] | {"model": load_model(folder).config.model_dump()})
+    assert changed(PRESETS[name], {"train.failed": preset.train.failed}) == preset
+    assert made["loss"][-1][0] == preset.train.steps
+    jar = load_embedded("embedded-jar-04")
+    kind = preset.model.types[0]
+    many, few = (Diffusion(name, contact=False).generate(GraspRequest(jar, kind, count, 5)) for count in (4, 2))
+    assert len(many) == 4
+    np.testing.assert_allclose(many.joints[:2], few.joints, atol=1e-4)
+    np.testing.assert_allclose(many.translation[:2], few.translation, atol=1e-4)
+
+
+def test_all_weights_together_are_small():
+    assert DEFAULT_PRESET in shipped()
+    assert sum(f.stat().st_size for name in shipped() for f in weights_folder(name).iterdir()) < 30e6
 
 
 def test_the_generator(trained: Path):
