@@ -129,11 +129,10 @@ def _description(model: ObjectModel, by: Descriptor, yaw: int) -> Array:
 def _embedding(model: ObjectModel) -> Array:
     import torch
 
-    from simeval.generators.diffusion.generator import weights_folder
+    from simeval.generators.diffusion.generator import kept_model, weights_folder
     from simeval.generators.diffusion.geometry import describe
-    from simeval.generators.diffusion.model import load_model
 
-    encoder = load_model(weights_folder(ENCODER))
+    encoder = kept_model(weights_folder(ENCODER))
     shape = describe(model, encoder.config.network.geometry)
     with torch.no_grad():
         found = encoder.network.encode(encoder.network.pack([shape]), torch.tensor([0]))

@@ -59,7 +59,7 @@ class Diffusion:
             if value < least:
                 raise SettingError(f"{name} must be at least {least}, found {value}")
         self.folder = weights_folder(weights or self.preset)
-        self.model = _load(self.folder)
+        self.model = kept_model(self.folder)
         usual = self.model.config.sampling
         self.steps = usual.steps if steps is None else steps
         self.contact = usual.contact if contact is None else contact
@@ -116,7 +116,8 @@ class LatentDiffusion(Diffusion):
 
 
 @lru_cache(maxsize=4)
-def _load(folder: Path) -> GraspModel:
+def kept_model(folder: Path) -> GraspModel:
+    """Read a model, once a process. Errors as in `load_model`."""
     return load_model(folder)
 
 
