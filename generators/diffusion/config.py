@@ -109,12 +109,16 @@ class Preset(BaseModel):
 
 
 def _paper(code: CodeSpec, posture: Literal["reference", "zero"] = "reference") -> Preset:
-    """The source system's model: its schedule, Euler angles, metres, unsigned scaled map and three types."""
+    """The source system's model: its schedule, Euler angles, metres, unsigned scaled map and three types.
+
+    Its measure gives a type to 532 grasps of `dexgraspnet-1k`, over which `steps` goes 480 times, the source system
+    200 to 250 times over its own.
+    """
     model = ModelConfig(
         types=PAPER_TYPES, code=code, network=NetworkSpec("scaled-map"), schedule="linear", prediction="noise",
         posture=posture,
     )  # fmt: skip
-    return Preset(model=model, train=TrainConfig(label="paper-28d", ema=0.0, loss_as_gradient=True))
+    return Preset(model=model, train=TrainConfig(label="paper-28d", steps=4000, ema=0.0, loss_as_gradient=True))
 
 
 def _ours(code: CodeSpec, width: int, steps: int) -> Preset:
