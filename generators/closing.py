@@ -110,7 +110,12 @@ class Clearance:
 
 
 def slide(
-    distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, direction: Array, travel: float
+    distance: ObjectDistance,
+    rotation: Array,
+    translation: Array,
+    joints: Array,
+    direction: Array,
+    travel: Array | float,
 ) -> tuple[Array, Array]:
     """Move hands along `direction` (N, 3) until they touch the object, at most `travel` [m].
 

@@ -8,25 +8,16 @@ import numpy as np
 from simeval.bank import ObjectShape, bank_fingerprint, shape_of
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
-from simeval.generators.closing import close_fingers, slide
+from simeval.generators.fitting import fit_all
 from simeval.generators.likeness import Descriptor, known, quarter_turn, up_frame
-from simeval.grasp import FLEXION_SIGN, JOINT_NAMES, GraspBatch
-from simeval.hand import load_hand
-from simeval.metrics.distance import object_distance
+from simeval.grasp import GraspBatch
 from simeval.metrics.penetration import measure
 from simeval.objects.model import ObjectModel
 
 GRASP_POINT = np.array([0.005, -0.035, 0.09])
 """A point between palm and fingers that stays where it is on the object, palm frame [m]."""
-BACK_OFF = 0.04  # m the hand is taken back before it comes up to the object again
-OPENING = 0.3  # rad the fingers are opened before they close again
-CLOSE_ON = 2.5  # times the opening, how far they may close
 MOST_PENETRATION = 1.0  # mm
 SPARE = 4  # times the count, transferred grasps of which the first sound ones are returned
-
-_OPENS = FLEXION_SIGN.copy()
-_OPENS[[JOINT_NAMES.index("THJ4"), JOINT_NAMES.index("THJ1")]] = 0.7, -1.0
-"""(22,) the way in which fingers and thumb close."""
 
 
 class Neighbour(NamedTuple):
@@ -66,7 +57,7 @@ class Retrieval:
             grasps = bank.for_object(*near.key, kind)
             moved = transfer(grasps, objects.shapes[near.key], shape_of(model), near.yaw)
             parts.append(moved.with_(score=np.full(len(moved), -near.distance)))
-        return fit(model, GraspBatch.concatenate(parts)[: SPARE * request.count], request.count)
+        return fit(model, GraspBatch.concatenate(parts)[: SPARE * request.count], request.count, request.grasp_type)
 
     def nearest(self, model: ObjectModel, grasp_type: str | None = None) -> list[Neighbour]:
         """Return the most alike objects that have grasps (of a type), nearest first, then in the bank's order."""
@@ -90,11 +81,11 @@ def transfer(grasps: GraspBatch, source: ObjectShape, target: ObjectShape, yaw: 
     return grasps.with_(rotation=rotation, translation=placed - rotation @ GRASP_POINT)
 
 
-def fit(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
+def fit(model: ObjectModel, grasps: GraspBatch, count: int, grasp_type: str | None) -> GraspBatch:
     """Return the first `count` grasps that can be made to touch without going deeper than `MOST_PENETRATION`."""
     if not len(grasps):
         return grasps
-    fitted = fit_all(model, grasps)
+    fitted = fit_all(model, grasps, [grasp_type] * len(grasps))
     kept: list[int] = []
     for i in range(len(fitted)):
         if len(kept) == count:
@@ -103,19 +94,3 @@ def fit(model: ObjectModel, grasps: GraspBatch, count: int) -> GraspBatch:
         if depth.object_mm <= MOST_PENETRATION:
             kept.append(i)
     return fitted[np.array(kept, dtype=int)]
-
-
-def fit_all(model: ObjectModel, grasps: GraspBatch) -> GraspBatch:
-    """Make grasps touch: as many, in the same order.
-
-    The hand backs off along its palm's normal and opens, comes up until it touches or is back in its place, and
-    closes its fingers until they touch.
-    """
-    distance, hand = object_distance(model), load_hand()
-    joints = hand.clip(grasps.joints)[0]
-    opened = hand.clip(joints - OPENING * _OPENS)[0]
-    forward = -grasps.rotation[:, :, 1]
-    back = grasps.translation - BACK_OFF * forward
-    translation, _ = slide(distance, grasps.rotation, back, opened, forward, BACK_OFF)
-    closed = close_fingers(distance, grasps.rotation, translation, opened, joints, CLOSE_ON)
-    return grasps.with_(translation=translation, joints=closed.joints)

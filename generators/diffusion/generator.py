@@ -12,8 +12,8 @@ from simeval.generators.diffusion.config import DEFAULT_PRESET
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
 from simeval.generators.energy.generator import one_thread
+from simeval.generators.fitting import fit_all
 from simeval.generators.ranking import ranker
-from simeval.generators.retrieval import fit_all
 from simeval.grasp import GraspBatch
 from simeval.objects.model import ObjectModel
 from simeval.records import digest_arrays
@@ -95,7 +95,7 @@ class Diffusion:
             )
         grasps = GraspBatch(*(value.double().numpy() for value in drawn))
         if self.contact:
-            grasps = fit_all(model, grasps)
+            grasps = fit_all(model, grasps, [kind] * len(grasps))
         if self.best_of == 1:
             return grasps
         score = self.rank.scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)

@@ -60,7 +60,7 @@ class MapEncoder(nn.Module):
         for inner, outer in ((1, 16), (16, 32), (32, 64)):
             layers += [nn.Conv3d(inner, outer, 3), nn.MaxPool3d(2), nn.ReLU()]
         self.layers = nn.Sequential(*layers, nn.Flatten(), nn.Linear(64 * 4**3, size))
-        self.layers.to(memory_format=torch.channels_last_3d)
+        self.layers.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
 
     def forward(self, values: Tensor) -> Tensor:
         """(M, 50, 50, 50) to (M, size)."""

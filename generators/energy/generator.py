@@ -12,10 +12,10 @@ from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.field import Field, make_grid
+from simeval.generators.fitting import fit_all
 from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, candidates
 from simeval.generators.ranking import Depth, best, ranker
-from simeval.generators.retrieval import fit_all
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
@@ -110,10 +110,11 @@ class Refine:
     def _better(self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int) -> GraspBatch:
         copied = nearby(grasps, self.copies, seed)
         owner = np.repeat(np.arange(len(grasps)), self.copies)
-        downhill, _ = descend(model, copied, [kinds[i] for i in owner], self.schedule, seed, self.device)
+        names = [kinds[i] for i in owner]
+        downhill, _ = descend(model, copied, names, self.schedule, seed, self.device)
         if self.copies == 1:
             return downhill
-        pool = GraspBatch.concatenate([fit_all(model, downhill), fit_all(model, copied), downhill])
+        pool = GraspBatch.concatenate([fit_all(model, downhill, names), fit_all(model, copied, names), downhill])
         owner = np.tile(owner, 3)
         chosen = []
         for i, name in enumerate(kinds):

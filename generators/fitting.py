@@ -1,0 +1,68 @@
+"""Make grasps touch that are nearly right: transferred from another object, sampled, or moved downhill."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from simeval.generators.closing import TOUCH, Clearance, close_fingers, slide
+from simeval.grasp import FLEXION_SIGN, JOINT_NAMES, Array, GraspBatch
+from simeval.hand import FINGERS, load_hand
+from simeval.metrics.distance import ObjectDistance, object_distance
+from simeval.objects.model import ObjectModel
+from simeval.taxonomy import GRASP_TYPES
+
+BACK_OFFS = (0.0, 0.005, 0.01, 0.02, 0.04)
+"""Distances [m] that a hand may be taken back before it comes up to the object again; the least that clears it."""
+OPENING = 0.5  # rad the fingers are opened before they close again
+CLOSE_ON = 2.0  # times the opening, how far they may close
+
+_OPENS = FLEXION_SIGN.copy()
+_OPENS[[JOINT_NAMES.index("THJ4"), JOINT_NAMES.index("THJ1")]] = 0.7, -1.0
+"""(22,) the way in which fingers and thumb close."""
+
+
+def fit_all(model: ObjectModel, grasps: GraspBatch, kinds: Sequence[str | None]) -> GraspBatch:
+    """Make grasps touch: as many, in the same order.
+
+    The hand opens and backs off along its palm's normal until it is clear of the object, comes up until it touches or
+    is back in its place, and closes its fingers until they touch. Fingers that a grasp of its type, one of `kinds` (N),
+    doesn't hold with close no further than they were; None: all hold.
+    """
+    distance, hand = object_distance(model), load_hand()
+    joints = hand.clip(grasps.joints)[0]
+    opened = hand.clip(joints - OPENING * _OPENS)[0]
+    forward = -grasps.rotation[:, :, 1]
+    far = _way_back(distance, grasps.rotation, grasps.translation, opened, forward)
+    back = grasps.translation - far[:, None] * forward
+    translation, _ = slide(distance, grasps.rotation, back, opened, forward, far)
+    goal = np.where(_holding(kinds), joints, opened + (joints - opened) / CLOSE_ON)
+    closed = close_fingers(distance, grasps.rotation, translation, opened, goal, CLOSE_ON)
+    return grasps.with_(translation=translation, joints=closed.joints)
+
+
+def _way_back(distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, forward: Array) -> Array:
+    """Least of `BACK_OFFS` (N,) [m] after which a hand is clear of the object; the last where none is."""
+    found = np.full(len(joints), BACK_OFFS[-1])
+    rows = np.arange(len(joints))
+    for far in BACK_OFFS[:-1]:
+        state = Clearance(distance, rotation[rows], translation[rows] - far * forward[rows], joints[rows])
+        clear = state.refine(TOUCH).min(axis=1) >= TOUCH
+        found[rows[clear]] = far
+        rows = rows[~clear]
+        if not len(rows):
+            break
+    return found
+
+
+def _holding(kinds: Sequence[str | None]) -> NDArray[np.bool_]:
+    """(N, 22) whether a joint is of a finger that a grasp of its type holds with."""
+    fingers = {kind: _fingers_of(kind) for kind in dict.fromkeys(kinds)}
+    held = [[name[:2] in fingers[kind] for name in JOINT_NAMES] for kind in kinds]
+    return np.array(held, dtype=bool).reshape(-1, len(JOINT_NAMES))
+
+
+def _fingers_of(kind: str | None) -> set[str]:
+    if kind is None:
+        return set(FINGERS)
+    return {link[:2].upper() for link in GRASP_TYPES[kind].contact_links} & FINGERS.keys()
