@@ -203,7 +203,7 @@ def _table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str,
     for entry in ENTRIES:
         own = [index.get((entry.name, condition, group, metric)) for metric in SHOWN]
         if any(own):
-            rows.append([entry.name, *map(_text, own), max(r.n for r in own if r)])
+            rows.append([entry.name, *map(row_text, own), max(r.n for r in own if r)])
     return markdown_table(["", "lift", "six-direction", "penetration [mm]", "type achieved", "n"], rows)
 
 
@@ -215,17 +215,18 @@ def _differences(index: Mapping[tuple[str, str, str, str], MetricRow], condition
                 index.get((entry.name, condition, group, f"{metric}_minus_{BASE}")) for metric in SHOWN[:2]
             ]  # fmt: skip
             if any(own):
-                rows.append([entry.name, group, *map(_text, own), max(r.n for r in own if r)])
+                rows.append([entry.name, group, *map(row_text, own), max(r.n for r in own if r)])
     return markdown_table(["", "trials", "lift, points", "six-direction, points", "pairs"], rows)
 
 
 def _rest(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
     metrics = ("diversity_rotation_deg", "diversity_joints", "cpu_s_per_grasp")
-    rows = [[e.name, *(_text(index.get((e.name, condition, "all", m))) for m in metrics)] for e in ENTRIES]
+    rows = [[e.name, *(row_text(index.get((e.name, condition, "all", m))) for m in metrics)] for e in ENTRIES]
     return markdown_table(["", "wrist rotation [deg]", "joints, RMS over ranges", "simulating [CPU-s a grasp]"], rows)
 
 
-def _text(row: MetricRow | None) -> str:
+def row_text(row: MetricRow | None) -> str:
+    """Return a number and its interval as text; shares in %."""
     if row is None or not np.isfinite(row.value):
         return "–"
     factor, digits = (100, 1) if "success" in row.metric or "fidelity" in row.metric else (1, 2)

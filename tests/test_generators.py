@@ -12,10 +12,11 @@ from offline import install
 from simeval.bank import GraspBank, load_bank, shape_of, write_bank
 from simeval.errors import SettingError
 from simeval.generator import Generator, GraspRequest
+from simeval.generators.fitting import BACK_OFFS, fit_all
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
 from simeval.generators.likeness import Descriptor, Known, box, quarter_turn, up_frame
 from simeval.generators.retrieval import Retrieval, transfer
-from simeval.grasp import JOINT_COUNT, GraspBatch
+from simeval.grasp import JOINT_COUNT, JOINT_NAMES, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
 from simeval.objects import ObjectModel, load_embedded
@@ -154,6 +155,29 @@ def test_retrieved_grasps_touch_without_going_deep(model: ObjectModel, bank_path
     assert (np.diff(grasps.score) <= 0).all()
     for g in grasps:
         assert measure(model, g.rotation[0], g.translation[0], g.joints[0]).object_mm <= 1.0
+
+
+def test_fitting_leaves_fingers_alone_that_the_type_does_not_hold_with(model: ObjectModel) -> None:
+    tips = make_generator("preshape").generate(GraspRequest(model, "tip", 4, 1))
+    off = tips.with_(translation=tips.translation + 0.003)
+    flexion = [JOINT_NAMES.index(name) for name in ("RFJ2", "RFJ1", "LFJ2", "LFJ1")]
+    kept, closed = fit_all(model, off, ["tip"] * 4), fit_all(model, off, [None] * 4)
+    assert (kept.joints[:, flexion] <= off.joints[:, flexion] + 1e-9).all()
+    assert (closed.joints[:, flexion] > off.joints[:, flexion] + 0.1).any()
+
+
+def test_fitting_takes_a_hand_back_only_until_it_is_clear(model: ObjectModel) -> None:
+    grasps = make_generator("preshape").generate(GraspRequest(model, "cylindrical", 4, 1))
+    forward = -grasps.rotation[:, :, 1]
+    deep = grasps.with_(translation=grasps.translation + 0.012 * forward)
+    fitted = fit_all(model, deep, ["cylindrical"] * 4)
+    back = np.linalg.norm(fitted.translation - deep.translation, axis=1)
+    assert (back <= BACK_OFFS[-1] + 1e-9).all()
+    assert (back > 1e-3).any()
+    for i in range(4):
+        found = measure(model, fitted.rotation[i], fitted.translation[i], fitted.joints[i], own=False)
+        assert found.object_mm < 1.0
+    assert not len(fit_all(model, GraspBatch.empty(), []))
 
 
 def test_a_turned_object_is_recognised_and_its_grasps_turn_along() -> None:
