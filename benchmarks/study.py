@@ -31,7 +31,7 @@ def study_parser(description: str | None, name: str = "", needs_data: bool = Tru
 def run_suite(
     generator: str, suite: str, options: argparse.Namespace, refine: str = "", protocol: str = "",
     settings: Mapping[str, str] | None = None, physics: Physics | None = None, noise: str = "",
-    grasps: int | None = None,
+    grasps: int | None = None, objects: int | None = None,
 ) -> Run:  # fmt: skip
     """Run a generator over a suite, or read what is stored of it below runs/, as `simeval run` does.
 
@@ -45,9 +45,10 @@ def run_suite(
         physics: other than the default.
         noise: of the wrist's pose, as `PoseNoise.parse` reads it.
         grasps: at most so many a condition; all of the suite's by default.
+        objects: only so many of them; likewise.
     """
     spec = RunSpec(
-        generator, load_suite(suite).subset(grasps=grasps), settings or {}, options.data, physics or Physics(),
+        generator, load_suite(suite).subset(objects, grasps), settings or {}, options.data, physics or Physics(),
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
     found = read_run(execute_run(spec))
