@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import typer
 
-from simeval.benchmarks import convergence, coverage, grasp_types, metrics_compared
+from simeval.benchmarks import convergence, coverage, dataset, grasp_types, metrics_compared
 from simeval.cli import app
 from simeval.emg.evaluate import evaluate
 from simeval.emg.files import load_recordings
@@ -106,6 +106,11 @@ def test_comparison_page_is_made_of_its_numbers() -> None:
     text = (RESULTS / "metrics_compared.md").read_text(encoding="utf-8")
     described = text.split("DexGraspNet, ")[1].split(").")[0]
     assert metrics_compared.page(rows, note["area_under_roc"], described) == text
+
+
+def test_dataset_page_is_made_of_its_numbers() -> None:
+    note = json.loads((RESULTS / "dataset.json").read_text())
+    assert dataset.page(note) == (RESULTS / "dataset.md").read_text(encoding="utf-8")
 
 
 def test_coverage_page_is_made_of_its_numbers() -> None:
