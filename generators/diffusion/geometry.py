@@ -26,7 +26,6 @@ class Shape:
 
     center: Array  # (3,) m, of mass
     radius: float  # m, of the smallest sphere around the centre of mass that holds the surface
-    up: Array  # (3,) away from the ground
     values: NDArray[np.floating] | Grid  # (50, 50, 50) for the maps, (1024, 4) for basis points, a Grid for the field
 
 
@@ -58,7 +57,7 @@ def describe(model: ObjectModel, code: GeometryCode) -> Shape:
         offset = closest - points
         length = np.linalg.norm(offset, axis=1, keepdims=True)
         values = np.concatenate([signed[:, None] / radius, offset / np.maximum(length, 1e-9)], axis=1)
-    return Shape(center, radius, model.up, values if isinstance(values, Grid) else values.astype(np.float32))
+    return Shape(center, radius, values if isinstance(values, Grid) else values.astype(np.float32))
 
 
 @lru_cache(maxsize=1)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -35,19 +34,17 @@ class PackedFields(NamedTuple):
 
     field: Field
     radius: Tensor  # (M,) m
-    up: Tensor  # (M, 3)
 
 
 class Look(nn.Module):
-    """What a hand sees of its object, the same however the two are turned together; with `up`, about the vertical."""
+    """What a hand sees of its object, the same however the two are turned together."""
 
     point: Tensor
     probe: Tensor
     basis: Tensor
 
-    def __init__(self, up: bool) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.up = up
         axis = torch.linspace(-PROBE_REACH, PROBE_REACH, PROBES)
         cube = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), dim=-1).reshape(-1, 3)
         for name, value in {
@@ -55,7 +52,7 @@ class Look(nn.Module):
             "basis": torch.tensor(basis_points()[:BASIS]).float(),
         }.items():  # fmt: skip
             self.register_buffer(name, value, persistent=False)
-        self.size = 5 * len(hand_tensors().link) + len(cube) + BASIS + 1 + 3 + JOINT_COUNT + 3 * up
+        self.size = 5 * len(hand_tensors().link) + len(cube) + BASIS + 1 + 3 + JOINT_COUNT
 
     @torch.no_grad()
     def forward(self, hands: Grasps, packed: PackedFields, which: Tensor) -> Tensor:
@@ -63,7 +60,7 @@ class Look(nn.Module):
 
         They are, in the hand's frame: clearance of each of the hand's spheres and the way to the object's outside;
         distances at a cube of probes; distances over the object's radius at a ball of points around its centre of mass;
-        its size, and where it is; the joints; which way is up.
+        its size, and where it is; the joints.
         """
         field, back = packed.field, hands.rotation.mT
         spheres, origin = hand_tensors(str(hands.joints.device)), hands.translation[:, None]
@@ -75,10 +72,9 @@ class Look(nn.Module):
         whole = field.signed(self.basis * radius[..., None] @ back + center[:, None], which) / radius
         middle = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
         joints = 2 * (hands.joints - spheres.lower) / (spheres.upper - spheres.lower) - 1
-        up = [(packed.up[which][:, None] @ hands.rotation)[:, 0]] if self.up else []
         return torch.cat([
             torch.tanh(clearance / NEAR), torch.tanh(clearance / TOUCHING), outward.flatten(1),
-            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), middle / AROUND, joints, *up,
+            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), middle / AROUND, joints,
         ], dim=1)  # fmt: skip
 
 
@@ -104,14 +100,14 @@ class LocalDenoiser(nn.Module):
     """Predict in the frame of the hand that a grasp is guessed to be, from what that hand sees.
 
     Nothing depends on how object and hand are turned together: the prediction turns with them (it is equivariant under
-    rotation, about the vertical alone where `up` is told), so a grasp learned on one side of an object is known on all.
-    That asks for a code of joints, two directions and a translation that are scaled alike along every axis.
+    rotation), so a grasp learned on one side of an object is known on all. That asks for a code of joints, two
+    directions and a translation that are scaled alike along every axis.
     """
 
     def __init__(self, spec: NetworkSpec, code: CodeSpec, condition: int) -> None:
         super().__init__()
         self.joint_size = code.joint_size
-        self.look = Look(spec.up)
+        self.look = Look()
         self.step = Sinusoids(FREQUENCIES, 1.0)
         self.condition = nn.Sequential(
             nn.Linear(FREQUENCIES + condition, CONDITION), nn.GELU(), nn.Linear(CONDITION, CONDITION)
@@ -127,8 +123,7 @@ class LocalDenoiser(nn.Module):
         """Bring objects (M) to a device."""
         grids = [s.values for s in shapes if isinstance(s.values, Grid)]
         radius = torch.tensor([s.radius for s in shapes], dtype=torch.float32, device=device)
-        up = torch.tensor(np.array([s.up for s in shapes]), dtype=torch.float32, device=device)
-        return PackedFields(Field(grids, device), radius, up)
+        return PackedFields(Field(grids, device), radius)
 
     def encode(self, packed: PackedFields, objects: Tensor) -> Scene:
         """Choose some objects (K,) of those packed."""

@@ -29,8 +29,6 @@ class NetworkSpec:
     embedding: int = 64  # of every number and of the step
     width: int = 128
     blocks: int = 3
-    up: bool = False
-    """Whether a local denoiser is told which way is up: a hook that carries an object lets it go upside down."""
 
 
 class Sinusoids(nn.Module):
