@@ -15,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.benchmarks.study import markdown_table
+from simeval.benchmarks.study import markdown_table, write_page
 from simeval.commands.progress import Bars
-from simeval.files import json_text
 from simeval.stats import Estimate, clustered_mean, clustered_percentile, paired_difference, rate, wilson
 
 Array = NDArray[np.float64]
@@ -231,8 +230,7 @@ def main() -> None:
     command = "python -m simeval.benchmarks.coverage"
     command += "" if options.repeats == parser.get_default("repeats") else f" --repeats {options.repeats}"
     note = {"command": command, "data_kind": "simulated", "coverage": [asdict(c) for c in found]}
-    (options.out / "coverage.json").write_text(json_text(note))
-    (options.out / "coverage.md").write_text(page(found, command), encoding="utf-8")
+    write_page(options.out, "coverage", note, page(found, command))
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import GraspBank, load_bank
-from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
-from simeval.files import json_text
 from simeval.generators.energy.anneal import Schedule
 from simeval.generators.energy.generator import descend
 from simeval.generators.preshape import candidates
@@ -241,7 +240,7 @@ def page(note: Mapping[str, Any]) -> str:
         "has none.\n",
         markdown_table(
             ["grasps", "wrist rotation [deg]", "joints, RMS over their ranges"],
-            [*([s.name, f"{s.rotation_deg:.0f}", f"{s.joints:.3f}"] for s in sets if s.rotation_deg and s.joints),
+            [*([s.name, f"{s.rotation_deg:.0f}", f"{s.joints:.3f}"] for s in sets if s.rotation_deg is not None),
              ["released, those that lift", f"{note['released'][0]:.0f}", f"{note['released'][1]:.3f}"]],
         ),
         "![wrist directions and joints](dataset.png)\n",
@@ -332,8 +331,7 @@ def main() -> None:
         "ceiling": ceiling("dexgraspnet-test", options),
         "refined": refined("dexgraspnet-val", options),
     }  # fmt: skip
-    (options.out / "dataset.json").write_text(json_text(note))
-    (options.out / "dataset.md").write_text(page(note), encoding="utf-8")
+    write_page(options.out, "dataset", note, page(note))
 
 
 if __name__ == "__main__":

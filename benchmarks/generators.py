@@ -7,13 +7,11 @@ conditions, and writes `generators.md` and `.json`. Every run is kept, below run
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
-from simeval.files import json_text
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.metrics.diversity import diversity
 from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
@@ -260,11 +258,8 @@ def main() -> None:
     parser.add_argument("--conditions", action="append", help="only this one; repeatable")
     options = parser.parse_args()
     rows, conditions = study(options)
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "generators.json").write_text(json_text(numbers))
-    (out / "generators.md").write_text(page(rows, conditions), encoding="utf-8")
+    write_page(options.out, "generators", numbers, page(rows, conditions))
 
 
 if __name__ == "__main__":

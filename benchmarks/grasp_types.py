@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser
-from simeval.files import json_text
+from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.metrics.types import (
     OPPOSES,
     PAPER_THRESHOLD,
@@ -201,8 +200,7 @@ def main() -> None:
         "counts": counts,
         "agreement": rows, "preshape": [asdict(row) for row in fidelity],
     }  # fmt: skip
-    (options.out / "grasp_types.json").write_text(json_text(note))
-    (options.out / "grasp_types.md").write_text(page(counts, rows, fidelity), encoding="utf-8")
+    write_page(options.out, "grasp_types", note, page(counts, rows, fidelity))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from simeval.benchmarks.study import markdown_table, run_suite, study_parser
+from simeval.benchmarks.study import markdown_table, run_suite, study_parser, write_page
 from simeval.commands.progress import Bars
-from simeval.files import json_text
 from simeval.objects import DexGraspNetData
 from simeval.peer_metrics import MEASURES, PeerScores, peer_scores
 from simeval.records import TrialRecord
@@ -154,8 +153,7 @@ def main() -> None:
         "rows": [asdict(row) for row in found],
         "measures": MEASURES, "area_under_roc": ranked,
     }  # fmt: skip
-    (options.out / "metrics_compared.json").write_text(json_text(note))
-    (options.out / "metrics_compared.md").write_text(page(found, ranked, described), encoding="utf-8")
+    write_page(options.out, "metrics_compared", note, page(found, ranked, described))
 
 
 if __name__ == "__main__":

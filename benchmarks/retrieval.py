@@ -6,32 +6,31 @@ and without types; writes `retrieval.md` and `.json`. Every run is kept, below r
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from simeval.benchmarks.generators import SHOWN, Condition, Entry, Group, compare, measure, row_text
-from simeval.benchmarks.study import markdown_table, run_suite, study_parser
-from simeval.files import json_text
+from simeval.benchmarks.generators import BASE, SHOWN, Condition, Entry, Group, compare, measure, row_text
+from simeval.benchmarks.study import markdown_table, run_suite, study_parser, write_page
 from simeval.report.summary import MetricRow
 
 COMMAND = "python -m simeval.benchmarks.retrieval --data DIR"
 CONDITION = Condition("validation", "dexgraspnet-val")
 ALL = Group("all", lambda record: True)
 DEFAULT = "the default: bounding box, 5 neighbours, of the type"
-ENTRIES = (
-    Entry(DEFAULT, "retrieval", {}, grasps=1),
-    Entry("distance map", "retrieval", {"by": "map"}, grasps=1),
-    Entry("basis points", "retrieval", {"by": "points"}, grasps=1),
-    Entry("learned embedding", "retrieval", {"by": "learned"}, grasps=1),
-    Entry("1 neighbour", "retrieval", {"neighbours": "1"}, grasps=1),
-    Entry("20 neighbours", "retrieval", {"neighbours": "20"}, grasps=1),
-    Entry("of any type", "retrieval", {"typed": "false"}, grasps=1),
-)
+SETTINGS: dict[str, dict[str, str]] = {
+    DEFAULT: {},
+    "distance map": {"by": "map"},
+    "basis points": {"by": "points"},
+    "learned embedding": {"by": "learned"},
+    "1 neighbour": {"neighbours": "1"},
+    "20 neighbours": {"neighbours": "20"},
+    "of any type": {"typed": "false"},
+}
+ENTRIES = tuple(Entry(name, BASE, settings, grasps=1) for name, settings in SETTINGS.items())
 
 
 def page(rows: Sequence[MetricRow]) -> str:
     """Return the page as Markdown."""
     index: Mapping[tuple[str, str], MetricRow] = {(r.generator, r.metric): r for r in rows}
-    shown = (*SHOWN, *(f"{metric}_minus_retrieval" for metric in SHOWN[:2]))
+    shown = (*SHOWN, *(f"{metric}_minus_{BASE}" for metric in SHOWN[:2]))
     table = [
         [entry.name, *(row_text(index.get((entry.name, metric))) for metric in shown), index[entry.name, SHOWN[0]].n]
         for entry in ENTRIES
@@ -60,11 +59,8 @@ def main() -> None:
         rows += measure(entry, CONDITION, records[entry.name], ALL)
         if entry.name != DEFAULT:
             rows += compare(entry, CONDITION, records[entry.name], records[DEFAULT], ALL)
-    out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
-    (out / "retrieval.json").write_text(json_text(numbers))
-    (out / "retrieval.md").write_text(page(rows), encoding="utf-8")
+    write_page(options.out, "retrieval", numbers, page(rows))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from simeval.files import json_text
 from simeval.grasp import GraspBatch
 from simeval.noise import PoseNoise
 from simeval.physics.settings import Physics
@@ -53,6 +54,13 @@ def run_suite(
     )  # fmt: skip
     found = read_run(execute_run(spec))
     return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
+
+
+def write_page(folder: Path, name: str, numbers: Any, page: str) -> None:
+    """Write a study's numbers and its page, `name`.json and .md, to a folder, made where it isn't there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.json").write_text(json_text(numbers))
+    (folder / f"{name}.md").write_text(page, encoding="utf-8")
 
 
 def grasps_of(records: Sequence[TrialRecord]) -> GraspBatch:

@@ -64,11 +64,10 @@ REPAIRS = (
 """In the order in which they are added to the source's model. Convolutions take ten times as long as all the rest, so
 what replaces them comes early."""
 WITHOUT = {
-    "metric signed geometry": ("metric signed map", "basis points in place of convolutions"),
-    **{name: (name,) for name in ("zero terminal SNR", "6-d rotation", "translation over the object's size",
-                                  "types of the joints alone")},
-}  # fmt: skip
-"""Repairs that the repaired model is also trained without."""
+    "metric signed geometry": tuple(repair.name for repair in REPAIRS[1:3]),
+    **{repair.name: (repair.name,) for repair in REPAIRS[3:-1]},
+}
+"""Repairs that the repaired model is also trained without; without the last it is the ladder's row before."""
 
 
 def models() -> list[Model]:

@@ -110,14 +110,10 @@ class Clearance:
 
 
 def slide(
-    distance: ObjectDistance,
-    rotation: Array,
-    translation: Array,
-    joints: Array,
-    direction: Array,
+    distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, direction: Array,
     travel: Array | float,
-) -> tuple[Array, Array]:
-    """Move hands along `direction` (N, 3) until they touch the object, at most `travel` [m].
+) -> tuple[Array, Array]:  # fmt: skip
+    """Move hands along `direction` (N, 3) until they touch the object, at most `travel` [m], (N,) or one for all.
 
     Returns:
         translation (N, 3) where they stopped, and their clearance (N,) there [m].

@@ -1,13 +1,14 @@
 """Make grasps touch that are nearly right: transferred from another object, sampled, or moved downhill."""
 
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from simeval.generators.closing import TOUCH, Clearance, close_fingers, slide
 from simeval.grasp import FLEXION_SIGN, JOINT_NAMES, Array, GraspBatch
-from simeval.hand import FINGERS, load_hand
+from simeval.hand import load_hand
 from simeval.metrics.distance import ObjectDistance, object_distance
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import GRASP_TYPES
@@ -36,33 +37,27 @@ def fit_all(model: ObjectModel, grasps: GraspBatch, kinds: Sequence[str | None])
     far = _way_back(distance, grasps.rotation, grasps.translation, opened, forward)
     back = grasps.translation - far[:, None] * forward
     translation, _ = slide(distance, grasps.rotation, back, opened, forward, far)
-    goal = np.where(_holding(kinds), joints, opened + (joints - opened) / CLOSE_ON)
+    holding = np.array([_holding(kind) for kind in kinds], dtype=bool).reshape(joints.shape)
+    goal = np.where(holding, joints, opened + (joints - opened) / CLOSE_ON)
     closed = close_fingers(distance, grasps.rotation, translation, opened, goal, CLOSE_ON)
     return grasps.with_(translation=translation, joints=closed.joints)
 
 
 def _way_back(distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, forward: Array) -> Array:
     """Least of `BACK_OFFS` (N,) [m] after which a hand is clear of the object; the last where none is."""
-    found = np.full(len(joints), BACK_OFFS[-1])
-    rows = np.arange(len(joints))
-    for far in BACK_OFFS[:-1]:
-        state = Clearance(distance, rotation[rows], translation[rows] - far * forward[rows], joints[rows])
-        clear = state.refine(TOUCH).min(axis=1) >= TOUCH
-        found[rows[clear]] = far
-        rows = rows[~clear]
-        if not len(rows):
+    state, far = Clearance(distance, rotation, translation, joints), np.zeros(len(joints))
+    for step in np.diff(BACK_OFFS):
+        taken = np.where(state.refine(TOUCH).min(axis=1) < TOUCH, step, 0.0)
+        if not taken.any():
             break
-    return found
+        far += taken
+        state.shift(-taken[:, None] * forward)
+    return far
 
 
-def _holding(kinds: Sequence[str | None]) -> NDArray[np.bool_]:
-    """(N, 22) whether a joint is of a finger that a grasp of its type holds with."""
-    fingers = {kind: _fingers_of(kind) for kind in dict.fromkeys(kinds)}
-    held = [[name[:2] in fingers[kind] for name in JOINT_NAMES] for kind in kinds]
-    return np.array(held, dtype=bool).reshape(-1, len(JOINT_NAMES))
-
-
-def _fingers_of(kind: str | None) -> set[str]:
-    if kind is None:
-        return set(FINGERS)
-    return {link[:2].upper() for link in GRASP_TYPES[kind].contact_links} & FINGERS.keys()
+@cache
+def _holding(kind: str | None) -> NDArray[np.bool_]:
+    """(22,) whether a joint is of a finger that a grasp of the type holds with; None: all are."""
+    links = GRASP_TYPES[kind].contact_links if kind else load_hand().link_names
+    held = {link[:2] for link in links}
+    return np.array([name[:2].lower() in held for name in JOINT_NAMES])
