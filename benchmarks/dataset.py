@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import GraspBank, load_bank
-from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
+from simeval.benchmarks.study import POWER, WEAK, grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.dataset.check import check_dataset
 from simeval.errors import GraspError
 from simeval.generators.energy.anneal import Schedule
@@ -32,8 +32,6 @@ COMMAND = "python -m simeval.benchmarks.dataset --data DIR"
 SETS = ("dexgraspnet-1k", "dexgraspnet-1k-val", "dexgraspnet-1k-test", "embedded")
 SAMPLE = 200
 """Grasps of each set that are tried again."""
-POWER = ("cylindrical", "spherical", "planar", "tip")
-WEAK = ("lateral", "hook")
 RAW_COUNT, RAW_SEED = 24, 0
 REFINED = ("retrieval", "random")
 REFINED_OBJECTS = 62

@@ -1,17 +1,18 @@
 """Every generator on held-out objects: `python -m simeval.benchmarks.generators --data DIR`.
 
 Runs ceilings, floors, the source system's models, retrieval and our own over one suite, as they are and under harder
-conditions, and writes `generators.md` and `.json`. Every run is kept, below runs/, so that a cut costs little.
+conditions, and writes `generators.md`, `.json` and `.png`. Every run is kept, below runs/, so that a cut costs little.
 """
 
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
+from simeval.benchmarks.study import POWER, WEAK, grasps_of, markdown_table, run_folder, study_parser, write_page
 from simeval.metrics.diversity import diversity
 from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
@@ -19,11 +20,11 @@ from simeval.records import TrialRecord
 from simeval.report.summary import MetricRow
 from simeval.report.tables import interval_text
 from simeval.stats import Estimate, clustered_mean, paired_difference, rate
+from simeval.store import read_run
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.generators --data DIR"
 SUITE = "dexgraspnet-test"
-POWER = ("cylindrical", "spherical", "planar", "tip")
 REFINE = "energy"
 BASE = "retrieval"
 """What the others are compared with."""
@@ -49,6 +50,7 @@ class Condition:
     suite: str = SUITE
     physics: Physics = field(default_factory=Physics)
     noise: str = ""
+    grasps: int | None = None  # at most so many of a row's
 
 
 ENTRIES = (
@@ -69,14 +71,17 @@ ENTRIES = (
     Entry("diffusion, best of 8", "diffusion", {"best_of": "8"}),
     Entry(f"{BASE}, refined", "retrieval", refine=REFINE),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
+    Entry("diffusion, best of 8, refined", "diffusion", {"best_of": "8"}, refine=REFINE),
 )
+USUAL = Condition("friction 1.0, 500 kg/m³")
 CONDITIONS = (
-    Condition("friction 1.0, 500 kg/m³"),
-    Condition("friction 0.6", physics=Physics(friction=0.6)),
-    Condition("0.1 kg", physics=Physics(mass_kg=0.1)),
-    Condition("wrist off by 5 mm, 5°", noise="5mm,5deg"),
+    USUAL,
+    Condition("friction 0.6", physics=Physics(friction=0.6), grasps=1),
+    Condition("0.1 kg", physics=Physics(mass_kg=0.1), grasps=1),
+    Condition("wrist off by 5 mm, 5°", noise="5mm,5deg", grasps=1),
     Condition("released objects", "released"),
 )
+"""The first three after the usual one try again what each row tried there, the first grasp of each condition."""
 
 
 class Group(NamedTuple):
@@ -87,7 +92,7 @@ class Group(NamedTuple):
 
 
 def groups(library: ObjectLibrary) -> list[Group]:
-    """All, the four types that can carry most, each type, and objects of categories seen in training and not."""
+    """All, the types that can carry most and the others, each type, objects of categories seen in training and not."""
     seen = {code: library.dexgraspnet.row(code).seen_category for code in library.dexgraspnet.codes()}
 
     def of_type(kinds: Sequence[str]) -> Callable[[TrialRecord], bool]:
@@ -99,6 +104,7 @@ def groups(library: ObjectLibrary) -> list[Group]:
     return [
         Group("all", lambda record: True),
         Group("+".join(POWER), of_type(POWER)),
+        Group("+".join(WEAK), of_type(WEAK)),
         *(Group(kind, of_type((kind,))) for kind in GRASP_TYPES),
         Group("seen categories", of_category(known=True)),
         Group("unseen categories", of_category(known=False)),
@@ -189,11 +195,38 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
     for condition in conditions:
         lines += [f"## {condition.name}\n", _table(index, condition.name, "all")]
         if condition is first:
-            for group in ("+".join(POWER), *GRASP_TYPES, "seen categories", "unseen categories"):
+            for group in ("+".join(POWER), "+".join(WEAK), *GRASP_TYPES, "seen categories", "unseen categories"):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
+            lines += ["![lift of every row](generators.png)\n"]
             lines += [f"### Compared with {BASE}\n", _differences(index, condition.name)]
             lines += ["### Diversity of the lifted grasps, and cost\n", _rest(index, condition.name)]
     return "\n".join(lines)
+
+
+def figure(path: Path, rows: Sequence[MetricRow], condition: Condition) -> None:
+    """Draw the lift of every row, with its interval: over the types that can carry most, and over the others."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, 2, figsize=(11, 0.3 * len(ENTRIES) + 1.4), sharey=True, layout="constrained")
+    for axis, kinds in zip(axes, (POWER, WEAK), strict=True):
+        group = "+".join(kinds)
+        own = {r.generator: r for r in rows if (r.suite, r.group, r.metric) == (condition.name, group, SHOWN[0])}
+        for at, entry in enumerate(ENTRIES):
+            row = own.get(entry.name)
+            if row is None or not np.isfinite(row.value):
+                continue
+            colour = "tab:gray" if "(" in entry.name else "tab:blue" if entry.generator == BASE else "tab:orange"
+            axis.plot([100 * row.low, 100 * row.high], [at, at], color=colour, linewidth=2)
+            axis.plot([100 * row.value], [at], "o", color=colour)
+        axis.set(xlim=(-2, 102), xlabel="lift %, 95 % interval", title=", ".join(kinds))
+        axis.grid(axis="x", linewidth=0.3)
+    axes[0].set_yticks(range(len(ENTRIES)), [entry.name for entry in ENTRIES])
+    axes[0].invert_yaxis()
+    fig.savefig(path, dpi=90)
+    plt.close(fig)
 
 
 def _table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str, group: str) -> str:
@@ -231,19 +264,26 @@ def row_text(row: MetricRow | None) -> str:
     return f"{factor * row.value:.{digits}f} {interval_text(row.low, row.high, factor, digits)}".rstrip()
 
 
+def run(entry: Entry, condition: Condition, options: Namespace) -> Path:
+    """Run what is missing of a row; return its folder. On the usual objects it is the usual grasps that are tried."""
+    if condition.suite != SUITE or condition == USUAL:
+        return run_folder(
+            entry.generator, condition.suite, options, entry.refine, entry.settings, condition.physics,
+            condition.noise, entry.grasps,
+        )  # fmt: skip
+    tried = {"bank": str(run(entry, USUAL, options))}
+    return run_folder(
+        "replay", condition.suite, options, "", tried, condition.physics, condition.noise, condition.grasps
+    )
+
+
 def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
     """Run what is missing; return all numbers."""
     conditions = [c for c in CONDITIONS if not options.conditions or c.name in options.conditions]
     found = groups(ObjectLibrary(options.data))
     rows: list[MetricRow] = []
     for condition in conditions:
-        records = {}
-        for entry in ENTRIES:
-            run = run_suite(
-                entry.generator, condition.suite, options, entry.refine, "", entry.settings, condition.physics,
-                condition.noise, entry.grasps,
-            )  # fmt: skip
-            records[entry.name] = run.records
+        records = {entry.name: read_run(run(entry, condition, options)).records for entry in ENTRIES}
         for entry in ENTRIES:
             for group in found:
                 rows += measure(entry, condition, records[entry.name], group)
@@ -260,6 +300,7 @@ def main() -> None:
     rows, conditions = study(options)
     numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
     write_page(options.out, "generators", numbers, page(rows, conditions))
+    figure(options.out / "generators.png", rows, conditions[0])
 
 
 if __name__ == "__main__":

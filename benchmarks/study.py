@@ -16,6 +16,10 @@ from simeval.run import RunSpec, execute_run
 from simeval.store import Run, read_run
 from simeval.suites import load_suite
 
+POWER = ("cylindrical", "spherical", "planar", "tip")
+"""The types that oppose the thumb to the fingers, and can carry most."""
+WEAK = ("lateral", "hook")
+
 
 def study_parser(description: str | None, name: str = "", needs_data: bool = True) -> argparse.ArgumentParser:
     """Return a parser with --data, --out, --workers and, where `name` is given, --work (default runs/`name`)."""
@@ -36,12 +40,24 @@ def run_suite(
 ) -> Run:  # fmt: skip
     """Run a generator over a suite, or read what is stored of it below runs/, as `simeval run` does.
 
+    `protocol`: whose trials are wanted; all by default. Else as `run_folder`.
+    """
+    found = read_run(run_folder(generator, suite, options, refine, settings, physics, noise, grasps, objects))
+    return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
+
+
+def run_folder(
+    generator: str, suite: str, options: argparse.Namespace, refine: str = "",
+    settings: Mapping[str, str] | None = None, physics: Physics | None = None, noise: str = "",
+    grasps: int | None = None, objects: int | None = None,
+) -> Path:  # fmt: skip
+    """Run what is missing of a generator's run over a suite; return its folder, below runs/.
+
     Args:
         generator: its name.
         suite: its name.
         options: those of `study_parser`.
         refine: a refiner, or none.
-        protocol: whose trials are wanted; all by default.
         settings: the generator's.
         physics: other than the default.
         noise: of the wrist's pose, as `PoseNoise.parse` reads it.
@@ -52,8 +68,7 @@ def run_suite(
         generator, load_suite(suite).subset(objects, grasps), settings or {}, options.data, physics or Physics(),
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
-    found = read_run(execute_run(spec))
-    return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
+    return execute_run(spec)
 
 
 def write_page(folder: Path, name: str, numbers: Any, page: str) -> None:

@@ -110,7 +110,7 @@ def load_bank(bank: str | Path = "", data: Path | None = None, codes: Collection
 
     Args:
         bank: `released` (DexGraspNet's `dataset/*.npy`), `unidexgrasp` (its tabletop grasps), one that comes with
-            simeval (`embedded`, …), the path of a .parquet file, or of a folder with .npy files.
+            simeval (`embedded`, …), the path of a .parquet file, of a folder with .npy files, or of a run's folder.
         data: folder with DexGraspNet's data; by default the one SIMEVAL_DATA names.
         codes: objects to read; reading a folder of thousands takes minutes.
 
@@ -125,8 +125,8 @@ def load_bank(bank: str | Path = "", data: Path | None = None, codes: Collection
         have = [c for c in found.tabletop_codes() if wanted is None or c in wanted]
         return _from_sets((found.tabletop_grasps(c) for c in have), f"{found.root} (UniDexGrasp)")
     path = _path(name, data)
-    if path.suffix == ".parquet":
-        whole = _read_parquet(path, path.stat().st_mtime_ns)
+    if path.suffix == ".parquet" or _is_run(path):
+        whole = _read_run(path, _changed(path)) if _is_run(path) else _read_parquet(path, _changed(path))
         return whole if wanted is None else _select(whole, np.flatnonzero(np.isin(whole.codes, list(wanted))))
     kept = [p for p in _grasp_files(path) if wanted is None or p.stem in wanted]
     return _from_sets((read_grasps(p) for p in kept), str(path))
@@ -144,6 +144,8 @@ def bank_fingerprint(bank: str | Path = "", data: Path | None = None) -> str:
     if name == "unidexgrasp":
         return load_bank(name, data).digest
     path = _path(name, data)
+    if _is_run(path):
+        return load_bank(name, data).digest
     content = hashlib.sha256()
     for file in [path] if path.suffix == ".parquet" else _grasp_files(path):
         content.update(file.name.encode() if path.is_dir() else b"")
@@ -227,7 +229,7 @@ def _path(name: str, data: Path | None) -> Path:
     if path.suffix == ".parquet" and not path.is_file():
         raise DataError(f"no bank {path}: there is no such file. {_BUILD}")
     if path.suffix != ".parquet" and not path.is_dir():
-        hint = "A path to a .parquet file, or to a folder with .npy grasp files, works too."
+        hint = "A path to a .parquet file, to a folder with .npy grasp files, or to a run works too."
         raise unknown_name("bank", name, bank_names(), hint)
     return path
 
@@ -256,6 +258,33 @@ def _from_sets(sets: Iterable[GraspSet], source: str) -> GraspBank:
     scales = np.concatenate([s.scales for s in found]) if found else np.zeros(0)
     grasps = GraspBatch.concatenate([s.grasps for s in found])
     return GraspBank(source, "real", codes, scales, np.full(len(codes), "", dtype=np.str_), grasps)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "manifest.json").is_file()
+
+
+def _changed(path: Path) -> int:
+    """When a file, or what is in a folder, changed last [ns]."""
+    return max(p.stat().st_mtime_ns for p in (path, *path.rglob("*")))
+
+
+@lru_cache(maxsize=4)
+def _read_run(path: Path, _modified: int) -> GraspBank:
+    """Read the grasps that a run tried, by their index in their condition; kept as long as the run doesn't change."""
+    from simeval.replay import stored_grasp
+    from simeval.store import read_run
+
+    run = read_run(path)
+    tried = {(r.object_code, r.scale, r.grasp_type, r.index): r for r in reversed(run.records) if r.joints}
+    records = [tried[key] for key in sorted(tried)]
+    if not records:
+        raise DataError(f"no bank in the run {path}: no grasp was tried")
+    grasps = GraspBatch.concatenate([stored_grasp(r) for r in records])
+    codes = np.array([r.object_code for r in records], dtype=np.str_)
+    types = np.array([r.grasp_type for r in records], dtype=np.str_)
+    kind = str(run.manifest.get("data_kind", "real"))
+    return GraspBank(str(path), kind, codes, np.array([r.scale for r in records]), types, grasps)
 
 
 def _select(bank: GraspBank, rows: NDArray[np.intp]) -> GraspBank:

@@ -40,7 +40,7 @@ SMALL = {
     "simeval run --generator retrieval --set bank=grasps.parquet": "{itself} {quick} --no-references",
     "simeval run --generator diffusion": "{itself} {quick} --no-references",
     "simeval run --generator retrieval --set by=points": "{itself} {quick} --no-references",
-    "simeval run --generator replay --suite released": "{itself} {quick} --no-references",
+    "simeval run --generator replay": "{itself} {quick} --no-references",
     "simeval run": "{itself} {quick}",
     "simeval report": "{itself} --trials 1 -j 0",
     "simeval dataset build": "{itself} --objects 2 --scale 1 --types planar,hook --per-object 4 --waves 1 -j 0",
@@ -98,10 +98,12 @@ def fill_in(word: str) -> str:
     """Return what stands for a placeholder of the pages."""
     if word == "my-generator":
         return "scoop"
-    if word not in ("RUN_A", "RUN_B", "TRIAL_ID"):
+    found = re.search("RUN_A|RUN_B|TRIAL_ID", word)
+    if not found:
         return word
     runs = run_folders([Path("runs/embedded")])
-    return str({"RUN_A": runs[0], "RUN_B": runs[-1], "TRIAL_ID": read_run(runs[0]).records[0].trial_id}[word])
+    known = {"RUN_A": runs[0], "RUN_B": runs[-1], "TRIAL_ID": read_run(runs[0]).records[0].trial_id}
+    return word.replace(found[0], str(known[found[0]]))
 
 
 def run_command(command: str, data: str = "") -> None:

@@ -12,6 +12,7 @@ import fake_generators
 import numpy as np
 import pytest
 
+from simeval.bank import bank_fingerprint, load_bank
 from simeval.commands.doctor import OBJECT
 from simeval.errors import DataError, SettingError, SimevalError
 from simeval.mesh_suite import MeshObject
@@ -344,3 +345,18 @@ def test_a_users_own_mesh_is_a_suite_of_one(tmp_path: Path) -> None:
     for wrong in ({"scale": 0}, {"scale": float("nan")}, {"up": "+z"}, {"decompose": "all"}):
         with pytest.raises(SettingError):
             replace(mesh, **wrong)
+
+
+def test_a_run_is_a_bank_of_the_grasps_that_it_tried(tmp_path: Path) -> None:
+    folder = execute_run(spec(tmp_path, suite=suite(protocols=["lift", "six-direction-first"])))
+    bank, records = load_bank(folder), read_run(folder).records
+    assert len(bank) == len(records) / 2 == 4
+    for r in records:
+        tried = bank.for_object(r.object_code, r.scale, r.grasp_type)[r.index]
+        assert tried.joints.tolist() == [r.joints]
+        assert tried.rotation.ravel().tolist() == r.rotation
+        assert tried.translation.tolist() == [r.translation]
+    assert bank_fingerprint(folder) != bank_fingerprint(execute_run(spec(tmp_path, settings={"spread": "0.003"})))
+    nothing = execute_run(spec(tmp_path, "failing", settings={"how": "none"}))
+    with pytest.raises(DataError, match="no grasp was tried"):
+        load_bank(nothing)
