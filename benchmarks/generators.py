@@ -79,9 +79,9 @@ CONDITIONS = (
     Condition("friction 0.6", physics=Physics(friction=0.6), grasps=1),
     Condition("0.1 kg", physics=Physics(mass_kg=0.1), grasps=1),
     Condition("wrist off by 5 mm, 5°", noise="5mm,5deg", grasps=1),
-    Condition("released objects", "released"),
+    Condition("released objects", "released", grasps=16),
 )
-"""The first three after the usual one try again what each row tried there, the first grasp of each condition."""
+"""Where the objects are the usual ones, what is tried is what each row tried there, the first grasp of a condition."""
 
 
 class Group(NamedTuple):
@@ -269,7 +269,7 @@ def run(entry: Entry, condition: Condition, options: Namespace) -> Path:
     if condition.suite != SUITE or condition == USUAL:
         return run_folder(
             entry.generator, condition.suite, options, entry.refine, entry.settings, condition.physics,
-            condition.noise, entry.grasps,
+            condition.noise, entry.grasps or condition.grasps,
         )  # fmt: skip
     tried = {"bank": str(run(entry, USUAL, options))}
     return run_folder(
