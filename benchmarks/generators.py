@@ -66,12 +66,12 @@ ENTRIES = (
     Entry("diffusion", "diffusion"),
     Entry("diffusion-rt", "diffusion-rt"),
     Entry("diffusion-pca", "diffusion-pca"),
-    Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}),
-    Entry("diffusion, guided", "diffusion", {"guidance": "0.5"}),
-    Entry("diffusion, best of 8", "diffusion", {"best_of": "8"}),
-    Entry(f"{BASE}, refined", "retrieval", refine=REFINE),
+    Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
+    Entry("diffusion, guided", "diffusion", {"guidance": "0.5"}, grasps=1),
+    Entry("diffusion, best of 8", "diffusion", {"best_of": "8"}, grasps=1),
+    Entry(f"{BASE}, refined", "retrieval", refine=REFINE, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
-    Entry("diffusion, best of 8, refined", "diffusion", {"best_of": "8"}, refine=REFINE),
+    Entry("diffusion, best of 8, refined", "diffusion", {"best_of": "8"}, refine=REFINE, grasps=1),
 )
 USUAL = Condition("friction 1.0, 500 kg/m³")
 CONDITIONS = (
