@@ -68,10 +68,12 @@ ENTRIES = (
     Entry("diffusion-pca", "diffusion-pca"),
     Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
     Entry("diffusion, guided", "diffusion", {"guidance": "0.5"}, grasps=1),
-    Entry("diffusion, best of 8", "diffusion", {"best_of": "8"}, grasps=1),
+    Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
     Entry(f"{BASE}, refined", "retrieval", refine=REFINE, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
-    Entry("diffusion, best of 8, refined", "diffusion", {"best_of": "8"}, refine=REFINE, grasps=1),
+    Entry(
+        "diffusion, best of 16, refined more", "diffusion", {"best_of": "16"}, refine=f"{REFINE},copies=24", grasps=1
+    ),
 )
 USUAL = Condition("friction 1.0, 500 kg/m³")
 CONDITIONS = (

@@ -22,11 +22,18 @@ class Ranker(NamedTuple):
     """Names the weights, where there are any."""
 
 
-RANKINGS = ("predictor", "robust", "score")
+RANKINGS = ("blend", "predictor", "robust", "score")
+ROBUST_WEIGHT = 20.0
+"""Of the robust score beside the predictor's log-odds. On 62 lateral and 37 hook conditions of validation objects, some
+30 candidates each, 92 and 95 % of the first by this blend were lifted, of the first three 82 and 86 %; by the robust
+score alone 92 and 95, 81 and 83 %; by the predictor alone 82 and 92, 82 and 89 %."""
 
 
 def ranker(name: str) -> Ranker:
-    """Return a ranker: `score` is `holding.hold_scores`, `robust` its mean over wrists 3 mm apart, `predictor` learned.
+    """Return a ranker by its name.
+
+    `score` is `holding.hold_scores`, `robust` its mean over wrists 3 mm apart, `predictor` learned, `blend` the sum of
+    the last two, weighted.
 
     Raises:
         SettingError: there is none of this name.
@@ -36,12 +43,20 @@ def ranker(name: str) -> Ranker:
         return Ranker(hold_scores)
     if name == "robust":
         return Ranker(robust_scores)
-    if name != "predictor":
+    if name not in RANKINGS:
         raise unknown_name("ranking", name, RANKINGS)
     from simeval.generators.predictor.model import load_predictor
 
     predictor = load_predictor()
-    return Ranker(predictor.scores, predictor.fingerprint)
+    if name == "predictor":
+        return Ranker(predictor.scores, predictor.fingerprint)
+    from simeval.generators.predictor.features import features, robust_of
+
+    def blend(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Array:
+        found = features(model, kind, grasps)
+        return ROBUST_WEIGHT * robust_of(found) + predictor.log_odds(found)
+
+    return Ranker(blend, predictor.fingerprint)
 
 
 class Depth(NamedTuple):

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 import simeval.generators.predictor.train as training
 from simeval.bank import GraspBank, load_bank, write_bank
 from simeval.errors import DataError, SettingError
-from simeval.generators.holding import hold_scores
-from simeval.generators.predictor.features import COUNT, features
+from simeval.generators.holding import hold_scores, robust_scores
+from simeval.generators.predictor.features import COUNT, features, robust_of
 from simeval.generators.predictor.model import WEIGHTS, load_predictor
 from simeval.generators.predictor.train import REPORT, auc, train_on
+from simeval.generators.ranking import ROBUST_WEIGHT, ranker
 from simeval.grasp import GraspBatch
 from simeval.objects import ObjectLibrary, load_embedded
 from simeval.taxonomy import grasp_type
@@ -34,6 +35,17 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[GraspBank, Path]:
     back = own.with_(translation=own.translation + 0.012 * own.rotation[:, :, 1])
     write(folder / "failed.parquet", bank, rows, back)
     return write(folder / "held.parquet", bank, rows, own), folder / "failed.parquet"
+
+
+def test_the_blend_is_robust_and_predicted(files: tuple[GraspBank, Path]):
+    bank = files[0]
+    code, scale = bank.objects()[0]
+    model, rows = load_embedded(code, scale), bank.rows(code, scale)
+    kind, grasps = grasp_type(str(bank.types[rows[0]])), bank.grasps[rows]
+    robust = robust_scores(model, kind, grasps)
+    np.testing.assert_allclose(robust_of(features(model, kind, grasps)), robust, atol=1e-9)
+    both = ranker("blend").scores(model, kind, grasps)
+    np.testing.assert_allclose(both - ROBUST_WEIGHT * robust, load_predictor().scores(model, kind, grasps), atol=1e-5)
 
 
 @pytest.fixture(scope="module")

@@ -46,14 +46,14 @@ class Diffusion:
     `preset`; `steps` of the sampler (0: as many as in training) and `contact`, bring the hand up to the object and
     close its fingers until they touch, as retrieval does: both by default as the model's configuration says;
     `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that the grasp is to hold; `best_of`,
-    samples of which each returned grasp is the best by `rank` (`robust`, `score` or `predictor`).
+    samples of which each returned grasp is the best by `rank`, one of `ranking`'s.
     """
 
     preset = DEFAULT_PRESET
 
     def __init__(
         self, weights: str = "", steps: int | None = None, ancestral: bool = True, guidance: float = 0.0,
-        contact: bool | None = None, best_of: int = 1, rank: str = "robust",
+        contact: bool | None = None, best_of: int = 1, rank: str = "blend",
     ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps or 0, 0), ("best_of", best_of, 1)):
             if value < least:

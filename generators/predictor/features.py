@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from simeval.generators.holding import SHIFTS, HoldTerms, shifted_terms
+from simeval.generators.holding import OTHER_TYPE, SHIFTS, HoldTerms, shifted_terms
 from simeval.grasp import JOINT_COUNT, Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.objects.model import ObjectModel
@@ -43,6 +43,12 @@ def features(model: ObjectModel, kind: GraspType, grasps: GraspBatch) -> Array:
         (back @ (model.center_of_mass - grasps.translation)[:, :, None])[..., 0],
         np.tile(whole, (len(grasps), 1)), grasps.joints, np.tile(one_hot, (len(grasps), 1)),
     ], axis=1)  # fmt: skip
+
+
+def robust_of(found: Array) -> Array:
+    """`holding.robust_scores` (N,) of the grasps that features (N, COUNT) describe."""
+    mean = (found[:, :4] + (len(SHIFTS) - 1) * found[:, _TERMS : _TERMS + 4]) / len(SHIFTS)
+    return mean[:, 1] - mean[:, 0] - OTHER_TYPE * (1 - mean[:, 3])
 
 
 def _terms(found: HoldTerms) -> Array:

@@ -15,6 +15,7 @@ from simeval.generators.predictor.features import COUNT, features
 from simeval.generators.predictor.model import NETWORKS, WEIGHTS, Predictor, make_network
 from simeval.grasp import Array
 from simeval.objects import ObjectLibrary
+from simeval.objects.model import ObjectModel
 from simeval.taxonomy import grasp_type
 
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 4000, 256, 2e-3, 0.1
@@ -103,16 +104,22 @@ def _gather(
         types = np.concatenate([source.types[own] for source, own in rows])
         if name not in known or known[name].shape != (len(holds), COUNT):
             model = library.load(code, scale)
-            known[name] = np.concatenate([
-                features(model, grasp_type(str(source.types[i])), source.grasps[[int(i)]])
-                for source, own in rows for i in own
-            ])  # fmt: skip
+            known[name] = np.concatenate([_features(model, source, own) for source, own in rows])
             if done % SAVE_EVERY == 0:
                 np.savez(path, **known)
         parts.append(Candidates(known[name], holds, np.full(len(holds), code), types))
         progress(done + 1, len(keys))
     np.savez(path, **known)
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _features(model: ObjectModel, bank: GraspBank, rows: NDArray[np.intp]) -> Array:
+    """Features (R, COUNT) of some grasps of an object."""
+    found = np.zeros((len(rows), COUNT))
+    for kind in np.unique(bank.types[rows]).tolist():
+        own = bank.types[rows] == kind
+        found[own] = features(model, grasp_type(kind), bank.grasps[rows[own]])
+    return found
 
 
 def _folds(found: Candidates) -> list[NDArray[np.intp]]:
