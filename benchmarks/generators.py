@@ -40,6 +40,7 @@ class Entry:
     settings: Mapping[str, str] = field(default_factory=dict)
     refine: str = ""
     grasps: int | None = None  # at most so many a condition; all of the suite's by default
+    types: tuple[str, ...] = ()  # only these; all by default
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Group(NamedTuple):
 
     name: str
     holds: Callable[[TrialRecord], bool]
+    all_types: bool = True  # a row of some types has no place in it
 
 
 def groups(library: ObjectLibrary) -> list[Group]:
@@ -105,9 +107,8 @@ def groups(library: ObjectLibrary) -> list[Group]:
 
     return [
         Group("all", lambda record: True),
-        Group("+".join(POWER), of_type(POWER)),
-        Group("+".join(WEAK), of_type(WEAK)),
-        *(Group(kind, of_type((kind,))) for kind in GRASP_TYPES),
+        *(Group("+".join(kinds), of_type(kinds), all_types=False) for kinds in (POWER, WEAK)),
+        *(Group(kind, of_type((kind,)), all_types=False) for kind in GRASP_TYPES),
         Group("seen categories", of_category(known=True)),
         Group("unseen categories", of_category(known=False)),
     ]
@@ -271,12 +272,13 @@ def run(entry: Entry, condition: Condition, options: Namespace) -> Path:
     if condition.suite != SUITE or condition == USUAL:
         return run_folder(
             entry.generator, condition.suite, options, entry.refine, entry.settings, condition.physics,
-            condition.noise, entry.grasps or condition.grasps,
+            condition.noise, entry.grasps or condition.grasps, types=entry.types if condition == USUAL else (),
         )  # fmt: skip
     tried = {"bank": str(run(entry, USUAL, options))}
     return run_folder(
-        "replay", condition.suite, options, "", tried, condition.physics, condition.noise, condition.grasps
-    )
+        "replay", condition.suite, options, "", tried, condition.physics, condition.noise, condition.grasps,
+        types=entry.types,
+    )  # fmt: skip
 
 
 def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
@@ -288,6 +290,8 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
         records = {entry.name: read_run(run(entry, condition, options)).records for entry in ENTRIES}
         for entry in ENTRIES:
             for group in found:
+                if entry.types and group.all_types:
+                    continue
                 rows += measure(entry, condition, records[entry.name], group)
                 if entry.name != BASE:
                     rows += compare(entry, condition, records[entry.name], records[BASE], group)

@@ -49,7 +49,7 @@ def run_suite(
 def run_folder(
     generator: str, suite: str, options: argparse.Namespace, refine: str = "",
     settings: Mapping[str, str] | None = None, physics: Physics | None = None, noise: str = "",
-    grasps: int | None = None, objects: int | None = None,
+    grasps: int | None = None, objects: int | None = None, types: Sequence[str] = (),
 ) -> Path:  # fmt: skip
     """Run what is missing of a generator's run over a suite; return its folder, below runs/.
 
@@ -63,9 +63,13 @@ def run_folder(
         noise: of the wrist's pose, as `PoseNoise.parse` reads it.
         grasps: at most so many a condition; all of the suite's by default.
         objects: only so many of them; likewise.
+        types: only requests of these; likewise.
     """
+    chosen = load_suite(suite).subset(objects, grasps)
+    if types:
+        chosen = chosen.model_copy(update={"requests": [r for r in chosen.requests if r.type in types]})
     spec = RunSpec(
-        generator, load_suite(suite).subset(objects, grasps), settings or {}, options.data, physics or Physics(),
+        generator, chosen, settings or {}, options.data, physics or Physics(),
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
     return execute_run(spec)
