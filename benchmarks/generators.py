@@ -14,6 +14,7 @@ import numpy as np
 
 from simeval.benchmarks.study import POWER, WEAK, grasps_of, markdown_table, run_folder, study_parser, write_page
 from simeval.metrics.diversity import diversity
+from simeval.metrics.types import PAPER_TYPES
 from simeval.objects import ObjectLibrary
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
@@ -87,6 +88,18 @@ CONDITIONS = (
 """Where the objects are the usual ones, what is tried is what each row tried there, the first grasp of a condition."""
 
 
+LEGEND = """\
+- `replay`: the test set's own grasps, which have passed these tests. `energy` knows the exact shape, has learned
+  nothing.
+- `paper`: the source system's models as it describes them. They answer three types; asked for another they give no
+  grasp, which counts as a failure: compare them under cylindrical+planar+spherical.
+- `diffusion`, `-rt`, `-pca`: ours; all joints, none (the type's posture), or their main components. One sample, brought
+  to touch as `retrieval`'s grasps are. As it is: not brought to touch. Guided: `guidance=0.5`. Best of 16: chosen by
+  `rank=blend`, nothing simulated. Refined: `--refine energy`. Refined more: with 24 copies in place of 8.
+- Rows with fewer trials than the others try one grasp a condition, the last of them lateral and hook grasps alone.
+"""
+
+
 class Group(NamedTuple):
     """Some of the trials."""
 
@@ -107,7 +120,7 @@ def groups(library: ObjectLibrary) -> list[Group]:
 
     return [
         Group("all", lambda record: True),
-        *(Group("+".join(kinds), of_type(kinds), all_types=False) for kinds in (POWER, WEAK)),
+        *(Group("+".join(kinds), of_type(kinds), all_types=False) for kinds in (POWER, WEAK, PAPER_TYPES)),
         *(Group(kind, of_type((kind,)), all_types=False) for kind in GRASP_TYPES),
         Group("seen categories", of_category(known=True)),
         Group("unseen categories", of_category(known=False)),
@@ -186,19 +199,31 @@ def _diversity(records: Sequence[TrialRecord]) -> dict[str, Estimate]:
 # The page
 
 
+def command(conditions: Sequence[Condition]) -> str:
+    """Return the command that makes a page of some conditions."""
+    chosen = [f'--conditions "{c.name}"' for c in conditions]
+    return " ".join([COMMAND, *(chosen if len(chosen) < len(CONDITIONS) else [])])
+
+
 def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
     """Return the page as Markdown."""
     index = {(r.generator, r.suite, r.group, r.metric): r for r in rows}
     first = conditions[0]
     lines = [
         "# Generators\n",
-        f"Made by `{COMMAND}`. Real data: suite `{first.suite}`, DexGraspNet objects that nothing was trained on. "
-        "Rates in %, with 95 % intervals clustered by object; every trial counts, whatever became of it.\n",
+        f"Made by `{command(conditions)}`. Real data: suite `{first.suite}`, objects of DexGraspNet that nothing was "
+        "trained on. Rates in %, with 95 % intervals clustered by object; every trial counts, whatever became of it.\n",
+        LEGEND,
     ]
     for condition in conditions:
         lines += [f"## {condition.name}\n", _table(index, condition.name, "all")]
         if condition is first:
-            for group in ("+".join(POWER), "+".join(WEAK), *GRASP_TYPES, "seen categories", "unseen categories"):
+            for group in (
+                *map("+".join, (POWER, WEAK, PAPER_TYPES)),
+                *GRASP_TYPES,
+                "seen categories",
+                "unseen categories",
+            ):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
             lines += ["![lift of every row](generators.png)\n"]
             lines += [f"### Compared with {BASE}\n", _differences(index, condition.name)]
@@ -304,7 +329,7 @@ def main() -> None:
     parser.add_argument("--conditions", action="append", help="only this one; repeatable")
     options = parser.parse_args()
     rows, conditions = study(options)
-    numbers = {"command": COMMAND, "data_kind": "real", "rows": [asdict(row) for row in rows]}
+    numbers = {"command": command(conditions), "data_kind": "real", "rows": [asdict(row) for row in rows]}
     write_page(options.out, "generators", numbers, page(rows, conditions))
     figure(options.out / "generators.png", rows, conditions[0])
 

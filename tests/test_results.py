@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import typer
 
-from simeval.benchmarks import convergence, coverage, dataset, grasp_types, metrics_compared
+from simeval.benchmarks import convergence, coverage, dataset, generators, grasp_types, metrics_compared
 from simeval.cli import app
 from simeval.emg.evaluate import evaluate
 from simeval.emg.files import load_recordings
@@ -111,6 +111,15 @@ def test_comparison_page_is_made_of_its_numbers() -> None:
 def test_dataset_page_is_made_of_its_numbers() -> None:
     note = json.loads((RESULTS / "dataset.json").read_text())
     assert dataset.page(note) == (RESULTS / "dataset.md").read_text(encoding="utf-8")
+
+
+def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
+    note = json.loads((RESULTS / "generators.json").read_text())
+    rows = [read_row(row) for row in note["rows"]]
+    conditions = [c for c in generators.CONDITIONS if c.name in {row.suite for row in rows}]
+    assert generators.page(rows, conditions) == (RESULTS / "generators.md").read_text(encoding="utf-8")
+    generators.figure(tmp_path / "made.png", rows, conditions[0])
+    assert_same_picture(tmp_path / "made.png", "generators.png")
 
 
 def test_coverage_page_is_made_of_its_numbers() -> None:
