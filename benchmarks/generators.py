@@ -26,7 +26,7 @@ from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.generators --data DIR"
 SUITE = "dexgraspnet-test"
-REFINE = "energy"
+REFINE = "energy,rank=blend"
 BASE = "retrieval"
 """What the others are compared with."""
 SHOWN = ("lift_success", "six_direction_success", "penetration_mm_mean", "type_fidelity_achieved")
@@ -69,9 +69,8 @@ ENTRIES = (
     Entry("diffusion-rt", "diffusion-rt"),
     Entry("diffusion-pca", "diffusion-pca"),
     Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
-    Entry("diffusion, guided", "diffusion", {"guidance": "0.5"}, grasps=1),
+    Entry("diffusion, not guided", "diffusion", {"guidance": "0"}, grasps=1),
     Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
-    Entry(f"{BASE}, refined", "retrieval", refine=REFINE, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry(
         "diffusion, best of 16, refined more", "diffusion", {"best_of": "16"}, refine=f"{REFINE},copies=24", grasps=1
@@ -94,8 +93,8 @@ LEGEND = """\
 - `paper`: the source system's models as it describes them. They answer three types; asked for another they give no
   grasp, which counts as a failure: compare them under cylindrical+planar+spherical.
 - `diffusion`, `-rt`, `-pca`: ours; all joints, none (the type's posture), or their main components. One sample, brought
-  to touch as `retrieval`'s grasps are. As it is: not brought to touch. Guided: `guidance=0.5`. Best of 16: chosen by
-  `rank=blend`, nothing simulated. Refined: `--refine energy`. Refined more: with 24 copies in place of 8.
+  to touch as `retrieval`'s grasps are. As it is: not brought to touch. Not guided: `guidance=0`. Best of 16: chosen by
+  `rank=blend`, nothing simulated. Refined: `--refine energy,rank=blend`. Refined more: with 24 copies in place of 8.
 - Rows with fewer trials than the others try one grasp a condition, the last of them lateral and hook grasps alone.
 """
 

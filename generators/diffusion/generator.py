@@ -43,17 +43,17 @@ class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
     Settings: `weights`, a preset whose weights come with simeval or a folder that `simeval train` wrote, by default
-    `preset`; `steps` of the sampler (0: as many as in training) and `contact`, bring the hand up to the object and
-    close its fingers until they touch, as retrieval does: both by default as the model's configuration says;
-    `ancestral`, DDPM's rule in place of DDIM's; `guidance` by the type and by that the grasp is to hold; `best_of`,
-    samples of which each returned grasp is the best by `rank`, one of `ranking`'s.
+    `preset`; `steps` of the sampler (0: as many as in training), `guidance` by the type and by that the grasp is to
+    hold, and `contact`, bring the hand up to the object and close its fingers until they touch, as retrieval does: by
+    default as the model's configuration says; `ancestral`, DDPM's rule in place of DDIM's; `best_of`, samples of which
+    each returned grasp is the best by `rank`, one of `ranking`'s.
     """
 
     preset = DEFAULT_PRESET
 
     def __init__(
-        self, weights: str = "", steps: int | None = None, ancestral: bool = True, guidance: float = 0.0,
-        contact: bool | None = None, best_of: int = 1, rank: str = "blend",
+        self, weights: str = "", steps: int | None = None, ancestral: bool = True,
+        guidance: float | None = None, contact: bool | None = None, best_of: int = 1, rank: str = "blend",
     ) -> None:  # fmt: skip
         for name, value, least in (("steps", steps or 0, 0), ("best_of", best_of, 1)):
             if value < least:
@@ -63,7 +63,8 @@ class Diffusion:
         usual = self.model.config.sampling
         self.steps = usual.steps if steps is None else steps
         self.contact = usual.contact if contact is None else contact
-        self.ancestral, self.guidance, self.best_of = ancestral, guidance, best_of
+        self.guidance = usual.guidance if guidance is None else guidance
+        self.ancestral, self.best_of = ancestral, best_of
         self.rank = ranker(rank if best_of > 1 else "score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
