@@ -69,7 +69,7 @@ ENTRIES = (
     Entry("diffusion-rt", "diffusion-rt"),
     Entry("diffusion-pca", "diffusion-pca"),
     Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
-    Entry("diffusion, not guided", "diffusion", {"guidance": "0"}, grasps=1),
+    Entry("diffusion, not guided", "diffusion", {"guidance": "0"}),
     Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry(
