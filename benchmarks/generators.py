@@ -73,8 +73,13 @@ ENTRIES = (
     Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry(
-        "diffusion, best of 16, refined more", "diffusion", {"best_of": "16"}, refine=f"{REFINE},copies=24", grasps=1
-    ),
+        "diffusion, best of 16, refined more",
+        "diffusion",
+        {"best_of": "16"},
+        f"{REFINE},copies=24",
+        grasps=1,
+        types=WEAK,
+    ),  # fmt: skip
 )
 USUAL = Condition("friction 1.0, 500 kg/m³")
 CONDITIONS = (
