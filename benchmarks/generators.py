@@ -79,7 +79,7 @@ ENTRIES = (
         f"{REFINE},copies=24",
         grasps=1,
         types=WEAK,
-    ),  # fmt: skip
+    ),
 )
 USUAL = Condition("friction 1.0, 500 kg/m³")
 CONDITIONS = (
