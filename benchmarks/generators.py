@@ -92,14 +92,14 @@ CONDITIONS = (
 """Where the objects are the usual ones, what is tried is what each row tried there, the first grasp of a condition."""
 
 
-LEGEND = """\
+LEGEND = f"""\
 - `replay`: the test set's own grasps, which have passed these tests. `energy` knows the exact shape, has learned
   nothing.
 - `paper`: the source system's models as it describes them. They answer three types; asked for another they give no
   grasp, which counts as a failure: compare them under cylindrical+planar+spherical.
 - `diffusion`, `-rt`, `-pca`: ours; all joints, none (the type's posture), or their main components. One sample, brought
   to touch as `retrieval`'s grasps are. As it is: not brought to touch. Not guided: `guidance=0`. Best of 16: chosen by
-  `rank=blend`, nothing simulated. Refined: `--refine energy,rank=blend`. Refined more: with 24 copies in place of 8.
+  `rank=blend`, nothing simulated. Refined: `--refine {REFINE}`. Refined more: with 24 copies in place of 8.
 - Rows with fewer trials than the others try one grasp a condition, the last of them lateral and hook grasps alone.
 """
 
@@ -210,8 +210,8 @@ def command(conditions: Sequence[Condition]) -> str:
 
 def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
     """Return the page as Markdown."""
-    both = list(reversed(rows))  # of what both protocols have, lift's counts
-    index = {(r.generator, r.suite, r.group, r.metric): r for r in both}
+    # reversed: of a metric that both protocols have, lift's is shown
+    index = {(r.generator, r.suite, r.group, r.metric): r for r in reversed(rows)}
     first = conditions[0]
     lines = [
         "# Generators\n",
@@ -222,12 +222,7 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
     for condition in conditions:
         lines += [f"## {condition.name}\n", _table(index, condition.name, "all")]
         if condition is first:
-            for group in (
-                *map("+".join, (POWER, WEAK, PAPER_TYPES)),
-                *GRASP_TYPES,
-                "seen categories",
-                "unseen categories",
-            ):
+            for group in dict.fromkeys(r.group for r in rows if r.suite == first.name and r.group != "all"):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
             lines += ["![lift of every row](generators.png)\n"]
             lines += [f"### Compared with {BASE}\n", _differences(index, condition.name)]
@@ -301,7 +296,7 @@ def run(entry: Entry, condition: Condition, options: Namespace) -> Path:
     if condition.suite != SUITE or condition == USUAL:
         return run_folder(
             entry.generator, condition.suite, options, entry.refine, entry.settings, condition.physics,
-            condition.noise, entry.grasps or condition.grasps, types=entry.types if condition == USUAL else (),
+            condition.noise, entry.grasps or condition.grasps, types=entry.types,
         )  # fmt: skip
     tried = {"bank": str(run(entry, USUAL, options))}
     return run_folder(
@@ -316,8 +311,9 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
     found = groups(ObjectLibrary(options.data))
     rows: list[MetricRow] = []
     for condition in conditions:
-        records = {entry.name: read_run(run(entry, condition, options)).records for entry in ENTRIES}
-        for entry in ENTRIES:
+        entries = [e for e in ENTRIES if condition.suite == SUITE or not e.types]  # other suites ask for no type
+        records = {entry.name: read_run(run(entry, condition, options)).records for entry in entries}
+        for entry in entries:
             for group in found:
                 if entry.types and group.all_types:
                     continue

@@ -29,13 +29,14 @@ ENTRIES = tuple(Entry(name, BASE, settings, grasps=1) for name, settings in SETT
 
 def page(rows: Sequence[MetricRow]) -> str:
     """Return the page as Markdown."""
-    index: Mapping[tuple[str, str], MetricRow] = {(r.generator, r.metric): r for r in rows}
+    # reversed: of a metric that both protocols have, lift's is shown
+    index: Mapping[tuple[str, str], MetricRow] = {(r.generator, r.metric): r for r in reversed(rows)}
     shown = (*SHOWN, *(f"{metric}_minus_{BASE}" for metric in SHOWN[:2]))
     table = [
         [entry.name, *(row_text(index.get((entry.name, metric))) for metric in shown), index[entry.name, SHOWN[0]].n]
         for entry in ENTRIES
     ]
-    heads = ["lift", "six-direction", "penetration [mm]", "type achieved", "lift, points more than the default",
+    heads = ["lift", "six-direction", "penetration [mm]", "type achieved (lift)", "lift, points more than the default",
              "six-direction, likewise", "n"]  # fmt: skip
     return "\n".join([
         "# Retrieval: which objects are alike\n",

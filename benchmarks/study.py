@@ -65,11 +65,8 @@ def run_folder(
         objects: only so many of them; likewise.
         types: only requests of these; likewise.
     """
-    chosen = load_suite(suite).subset(objects, grasps)
-    if types:
-        chosen = chosen.model_copy(update={"requests": [r for r in chosen.requests if r.type in types]})
     spec = RunSpec(
-        generator, chosen, settings or {}, options.data, physics or Physics(),
+        generator, load_suite(suite).subset(objects, grasps, types), settings or {}, options.data, physics or Physics(),
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
     return execute_run(spec)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import tomllib
+from collections.abc import Collection
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal
@@ -56,13 +57,13 @@ class Suite(BaseModel):
         """Grasps requested."""
         return sum(r.count for r in self.requests)
 
-    def subset(self, objects: int | None = None, grasps: int | None = None, grasp_type: str | None = None) -> "Suite":
-        """Return the first `objects` objects, at most `grasps` a request, only one type.
+    def subset(self, objects: int | None = None, grasps: int | None = None, types: Collection[str] = ()) -> "Suite":
+        """Return the first `objects` objects, at most `grasps` a request, only some types; no types: all.
 
         Raises:
             SettingError: nothing is left.
         """
-        kept = [r for r in self.requests if grasp_type is None or r.type == grasp_type]
+        kept = [r for r in self.requests if not types or r.type in types]
         codes = list(dict.fromkeys(r.object for r in kept))[:objects]
         kept = [
             r if grasps is None else r.model_copy(update={"count": min(grasps, r.count)})
@@ -70,8 +71,9 @@ class Suite(BaseModel):
             if r.object in codes
         ]
         if not kept:
-            types = sorted({r.type or "(any)" for r in self.requests})
-            raise SettingError(f"suite {self.name!r} has no request of type {grasp_type!r}; it has: {', '.join(types)}")
+            wanted = ", ".join(map(repr, types))
+            there = ", ".join(sorted({r.type or "(any)" for r in self.requests}))
+            raise SettingError(f"suite {self.name!r} has no request of type {wanted}; it has: {there}")
         return self.model_copy(update={"requests": kept})
 
 

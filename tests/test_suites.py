@@ -90,7 +90,7 @@ def test_subset_takes_the_first_objects_with_all_their_scales() -> None:
     assert [r.count for r in small.requests] == [min(40, r.count) for r in suite.requests[:10]]
     assert small.digest != suite.digest
     with pytest.raises(SettingError, match=r"it has: \(any\)"):
-        suite.subset(grasp_type="hook")
+        suite.subset(types=["hook"])
 
 
 @pytest.mark.parametrize(

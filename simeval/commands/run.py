@@ -116,7 +116,7 @@ def _suite(
             known_type(grasp_type)
         suite = own.suite(grasps or DEFAULT_MESH_GRASPS, grasp_type)
     else:
-        suite = load_suite(name).subset(objects, grasps, grasp_type)
+        suite = load_suite(name).subset(objects, grasps, () if grasp_type is None else (grasp_type,))
     return suite if seed is None else suite.model_copy(update={"seed": seed})
 
 
