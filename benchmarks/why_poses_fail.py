@@ -30,7 +30,7 @@ from simeval.stats import Estimate, clustered_mean, rate
 COMMAND = "python -m simeval.benchmarks.why_poses_fail --data DIR"
 TRAINING, SUITE = "dexgraspnet-1k", "dexgraspnet-val"
 SEEDS = (0, 1, 2)
-STEPS = 3000
+STEPS = 1500
 LOSS_GRASPS = 200  # of the validation set, for the denoising loss
 
 
