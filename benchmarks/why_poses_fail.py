@@ -82,16 +82,15 @@ def models() -> list[Model]:
     return [
         *ladder,
         *without,
-        Model("paper-pca, a basis for every batch", "paper-pca", {"train.basis": "batch"}),
-        Model("paper-pca, one basis", "paper-pca"),
+        Model("repaired, a basis for every batch", "paper-pca", _changes(REPAIRS, {"train.basis": "batch"})),
         Model("repaired, one basis", "paper-pca", _changes(REPAIRS)),
         Model("repaired, wrist alone", "paper-rt", _changes(REPAIRS)),
         Model("local", "local"),
     ]
 
 
-def _changes(repairs: Sequence[Repair]) -> dict[str, str]:
-    return {key: value for repair in repairs for key, value in repair.changes.items()}
+def _changes(repairs: Sequence[Repair], more: Mapping[str, str] | None = None) -> dict[str, str]:
+    return {key: value for repair in repairs for key, value in repair.changes.items()} | dict(more or {})
 
 
 def folder_of(options: Namespace, model: Model, seed: int) -> Path:

@@ -14,6 +14,7 @@ from simeval.generators.energy.generator import Energy, Refine, descend, nearby,
 from simeval.generators.field import Field, make_grid
 from simeval.generators.holding import robust_scores
 from simeval.generators.preshape import candidates
+from simeval.generators.ranking import ranker
 from simeval.hand import load_hand
 from simeval.metrics.distance import object_distance
 from simeval.objects import ObjectModel, build_object, load_embedded
@@ -156,6 +157,15 @@ def test_same_seed_same_grasps_and_another_seed_others(ball):
 
     np.testing.assert_array_equal(make(1), make(1))
     assert not np.array_equal(make(1), make(2))
+
+
+def test_what_is_near_a_grasp_may_be_better_and_is_never_worse(ball):
+    alone, near = (
+        Energy(tries=4, steps=20, copies=copies).generate(GraspRequest(ball, "planar", 2, 1)) for copies in (1, 4)
+    )
+    scores = [np.sort(ranker("blend").scores(ball, GRASP_TYPES["planar"], grasps)) for grasps in (alone, near)]
+    assert (scores[1] >= scores[0] - 1e-4).all()
+    assert scores[1].sum() > scores[0].sum()
 
 
 def box(size: tuple[float, float, float]) -> ObjectModel:

