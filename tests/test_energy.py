@@ -159,11 +159,11 @@ def test_same_seed_same_grasps_and_another_seed_others(ball):
     assert not np.array_equal(make(1), make(2))
 
 
-def test_what_is_near_a_grasp_may_be_better_and_is_never_worse(ball):
+def test_what_is_near_a_grasp_may_be_better_and_is_never_worse(block):
     alone, near = (
-        Energy(tries=4, steps=20, copies=copies).generate(GraspRequest(ball, "planar", 2, 1)) for copies in (1, 4)
+        Energy(tries=4, steps=20, copies=copies).generate(GraspRequest(block, "hook", 2, 1)) for copies in (1, 8)
     )
-    scores = [np.sort(ranker("blend").scores(ball, GRASP_TYPES["planar"], grasps)) for grasps in (alone, near)]
+    scores = [np.sort(ranker("blend").scores(block, GRASP_TYPES["hook"], grasps)) for grasps in (alone, near)]
     assert (scores[1] >= scores[0] - 1e-4).all()
     assert scores[1].sum() > scores[0].sum()
 
