@@ -223,7 +223,8 @@ def page(note: Mapping[str, Any]) -> str:
               "; ".join(s.faults) or "none"] for s in sets],
         ),
         *(f"- {s.name}: `{s.command}`" for s in sets),
-        "\n## What they took\n",
+        "\nIn these `-g energy` stands for what is now `-g energy --set copies=1`: it didn't look nearby then.\n",
+        "## What they took\n",
         markdown_table(
             ["set", "candidates tried", "held six directions", "kept", "generating CPU-s", "simulating CPU-s",
              "candidates / CPU-s", "kept / CPU-s"],
@@ -262,8 +263,8 @@ def _energy_lines(note: Mapping[str, Any]) -> list[str]:
         "friction, from random starts: not the same test.\n",
         markdown_table(["type", "six-direction %", "n"], raw),
         "## `energy` on held-out objects\n",
-        "Suite `dexgraspnet-test`, one grasp a condition: the best of 64 by its own energy and score; no simulation "
-        "is looked at.\n",
+        "Suite `dexgraspnet-test`, one grasp a condition: the best of 64 by its own energy and score, then the best of "
+        "24 copies near it; no simulation is looked at.\n",
         markdown_table(["type", "protocol", "success %", "n"], top),
         f"## `--refine {REFINE}`\n",
         f"The same conditions before and after; the difference is paired. The first {REFINED_OBJECTS} objects of the "
