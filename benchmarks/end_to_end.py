@@ -7,11 +7,11 @@ and the figures. `--embedded` runs the same on synthetic signals and embedded ob
 
 import json
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from simeval.benchmarks.study import study_parser
+from simeval.benchmarks.study import Entry, study_parser
 from simeval.commands.progress import Bars
 from simeval.emg.files import load_recordings
 from simeval.emg.recordings import Recordings
@@ -32,13 +32,9 @@ CURVE = tuple(f"reject,threshold={t:g},repeats=0" for t in (0.3, 0.5, 0.6, 0.7, 
 
 
 @dataclass(frozen=True)
-class Entry:
+class Chain(Entry):
     """A generator, and the policies that it is run with."""
 
-    name: str
-    generator: str
-    settings: Mapping[str, str] = field(default_factory=dict)
-    refine: str = ""
     policies: tuple[str, ...] = ("argmax",)
 
 
@@ -55,19 +51,19 @@ class Signal:
 class Part:
     """Some generators with some signals."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Chain, ...]
     signals: tuple[Signal, ...]
     intents: tuple[str, ...] = ("suite",)
 
 
-BEST = Entry(
+BEST = Chain(
     "diffusion, best of 16, refined", "diffusion", {"best_of": "16"}, refine="energy,copies=24",
     policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE),
 )  # fmt: skip
 """The generator that leads in results/generators.md."""
-CLASSICAL = Entry("retrieval, refined", "retrieval", refine="energy", policies=BEST.policies)
+CLASSICAL = Chain("retrieval, refined", "retrieval", refine="energy", policies=BEST.policies)
 SOURCES = tuple(
-    Entry(f"{name}, paper", "diffusion", {"weights": weights, "contact": "false"}, policies=("oracle", "argmax"))
+    Chain(f"{name}, paper", "diffusion", {"weights": weights, "contact": "false"}, policies=("oracle", "argmax"))
     for name, weights in (("diffusion", "paper"), ("diffusion-rt", "paper-rt"), ("diffusion-pca", "paper-pca"))
 )
 """The source system's generators."""
@@ -83,7 +79,7 @@ PARTS = (
 """What the page has. Rows of a generator share their grasps, so that more of them cost little."""
 EMBEDDED = (
     Part(
-        (Entry("retrieval", "retrieval", policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE)),),
+        (Chain("retrieval", "retrieval", policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE)),),
         tuple(Signal(p, "synthetic", "svm") for p in ("same-session", "calibrated-day:5", "new-day", "new-person")),
         ("suite", "uniform"),
     ),

@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simeval.benchmarks.study import POWER, WEAK, grasps_of, markdown_table, run_folder, study_parser, write_page
+from simeval.benchmarks.study import (
+    POWER,
+    WEAK,
+    Entry,
+    grasps_of,
+    markdown_table,
+    run_folder,
+    study_parser,
+    write_page,
+)  # fmt: skip
 from simeval.metrics.diversity import diversity
 from simeval.metrics.types import PAPER_TYPES
 from simeval.objects import ObjectLibrary
@@ -30,18 +39,6 @@ REFINE = "energy,rank=blend"
 BASE = "retrieval"
 """What the others are compared with."""
 SHOWN = ("lift_success", "six_direction_success", "penetration_mm_mean", "type_fidelity_achieved")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A row of the table."""
-
-    name: str
-    generator: str
-    settings: Mapping[str, str] = field(default_factory=dict)
-    refine: str = ""
-    grasps: int | None = None  # at most so many a condition; all of the suite's by default
-    types: tuple[str, ...] = ()  # only these; all by default
 
 
 @dataclass(frozen=True)

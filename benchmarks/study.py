@@ -3,6 +3,7 @@
 import argparse
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,18 @@ from simeval.suites import load_suite
 POWER = ("cylindrical", "spherical", "planar", "tip")
 """The types that oppose the thumb to the fingers, and can carry most."""
 WEAK = ("lateral", "hook")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A generator that a study runs, and what the study calls it."""
+
+    name: str
+    generator: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+    refine: str = ""
+    grasps: int | None = None  # at most so many a condition; all of the suite's by default
+    types: tuple[str, ...] = ()  # only these; all by default
 
 
 def study_parser(description: str | None, name: str = "", needs_data: bool = True) -> argparse.ArgumentParser:
