@@ -61,7 +61,7 @@ BEST = Chain(
     policies=(*REFERENCES, "argmax", "reject", "weighted", *CURVE),
 )  # fmt: skip
 """The generator that leads in results/generators.md."""
-CLASSICAL = Chain("retrieval, refined", "retrieval", refine="energy", policies=BEST.policies)
+CLASSICAL = Chain("retrieval", "retrieval", policies=BEST.policies)
 SOURCES = tuple(
     Chain(f"{name}, paper", "diffusion", {"weights": weights, "contact": "false"}, policies=("oracle", "argmax"))
     for name, weights in (("diffusion", "paper"), ("diffusion-rt", "paper-rt"), ("diffusion-pca", "paper-pca"))

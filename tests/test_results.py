@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 import typer
 
-from simeval.benchmarks import convergence, coverage, dataset, generators, grasp_types, metrics_compared
+from simeval.benchmarks import (
+    convergence,
+    coverage,
+    dataset,
+    end_to_end,
+    generators,
+    grasp_types,
+    metrics_compared,
+    why_poses_fail,
+)
 from simeval.cli import app
 from simeval.emg.evaluate import evaluate
 from simeval.emg.files import load_recordings
@@ -30,6 +39,7 @@ from simeval.run import RunSpec, execute_run, load_objects, plan_run
 from simeval.store import read_run
 from simeval.suites import load_suite
 from simeval.tasks import tasks
+from simeval.trials.tables import loss_grid, success_grid
 
 RESULTS = Path(__file__).parent.parent / "results"
 TABLES = ("embedded", "released", "unidexgrasp")
@@ -120,6 +130,22 @@ def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
     assert generators.page(rows, conditions) == (RESULTS / "generators.md").read_text(encoding="utf-8")
     generators.figure(tmp_path / "made.png", rows, conditions[0])
     assert_same_picture(tmp_path / "made.png", "generators.png")
+
+
+def test_page_of_the_failing_poses_is_made_of_its_numbers(tmp_path: Path) -> None:
+    note = json.loads((RESULTS / "why_poses_fail.json").read_text())
+    rows = [read_row(row) for row in note["rows"]]
+    assert why_poses_fail.page(rows, note["steps"]) == (RESULTS / "why_poses_fail.md").read_text(encoding="utf-8")
+    why_poses_fail.figure(tmp_path / "made.png", rows)
+    assert_same_picture(tmp_path / "made.png", "why_poses_fail.png")
+
+
+def test_end_to_end_tables_are_made_of_their_numbers() -> None:
+    note = json.loads((RESULTS / "end_to_end.json").read_text())
+    rows = [row for row in map(read_row, note["rows"]) if row.group not in end_to_end.CURVE]
+    text = (RESULTS / "end_to_end.md").read_text(encoding="utf-8")
+    for grid in (success_grid(rows), loss_grid(rows)):
+        assert markdown([grid], "").strip() in text
 
 
 def test_coverage_page_is_made_of_its_numbers() -> None:
