@@ -264,7 +264,8 @@ def _energy_lines(note: Mapping[str, Any]) -> list[str]:
         markdown_table(["type", "six-direction %", "n"], raw),
         "## `energy` on held-out objects\n",
         "Suite `dexgraspnet-test`, one grasp a condition: the best of 64 by its own energy and score, then the best of "
-        "24 copies near it; no simulation is looked at.\n",
+        "24 copies near it by `blend`, in which a predictor trained on the train split has a say; no simulation is "
+        "looked at.\n",
         markdown_table(["type", "protocol", "success %", "n"], top),
         f"## `--refine {REFINE}`\n",
         f"The same conditions before and after; the difference is paired. The first {REFINED_OBJECTS} objects of the "

@@ -90,8 +90,8 @@ CONDITIONS = (
 
 
 LEGEND = f"""\
-- `replay`: the test set's own grasps, which have passed these tests. `energy` knows the exact shape, has learned
-  nothing.
+- `replay`: the test set's own grasps, which have passed these tests. `energy` knows the exact shape; all that it has
+  learned is in `blend`, which has a say in its last step, the choice among copies.
 - `paper`: the source system's models as it describes them. They answer three types; asked for another they give no
   grasp, which counts as a failure: compare them under cylindrical+planar+spherical.
 - `diffusion`, `-rt`, `-pca`: ours; all joints, none (the type's posture), or their main components. One sample, brought
