@@ -299,7 +299,7 @@ def page(rows: Sequence[MetricRow], steps: int) -> str:
         f"Made by `{COMMAND}`. DexGraspNet's objects are real data; the grasps trained on are our own. Every row was "
         f"trained {len(SEEDS)} times, from other seeds, with {steps} batches unless it says otherwise, and asked for "
         f"cylindrical, planar and spherical grasps of the validation objects: n = {n} over all seeds. Nothing is "
-        "brought to touch, chosen or refined. Brackets: 95 % intervals with objects as clusters; of the loss, the range "
+        "brought to touch, chosen or refined. Brackets: 95 % intervals, objects as clusters; of the loss, the range "
         "over seeds.\n",
         table(rows),
         LEGEND,
