@@ -16,13 +16,15 @@ from simeval.commands.progress import Bars
 from simeval.emg.files import load_recordings
 from simeval.emg.recordings import Recordings
 from simeval.errors import SimevalError
-from simeval.report.figures import save, style
+from simeval.report.figures import Drawing, save, style
+from simeval.report.summary import MetricRow
 from simeval.report.tables import markdown
 from simeval.run import RunSpec
 from simeval.suites import load_suite
 from simeval.trials.figures import draw_trials
+from simeval.trials.records import Fate
 from simeval.trials.run import CLASSIFYING, TRYING, TrialsSpec, execute_trials, plan_trials
-from simeval.trials.summary import RowTrials, read_rows, summarise
+from simeval.trials.summary import FATES, LIFTED, RIGHT_LIFTED, RowTrials, read_rows, summarise
 from simeval.trials.tables import caption, loss_grid, success_grid, time_grid, time_line
 
 COMMAND = "python -m simeval.benchmarks.end_to_end --data DIR"
@@ -132,16 +134,21 @@ def _named(row: RowTrials, name: str) -> RowTrials:
     return replace(row, manifest={**row.manifest, "generator": name, "refine": ""})
 
 
-def page(rows: Sequence[RowTrials], left_out: Sequence[str], command: str) -> str:
-    """Return the page as Markdown."""
-    main = [row for row in rows if row.manifest["policy"] not in CURVE]
-    found = summarise(main)
+def page(rows: Sequence[RowTrials], numbers: Sequence[MetricRow], left_out: Sequence[str], command: str) -> str:
+    """Return the page as Markdown; `numbers` are those of all rows."""
+    main = _shown(rows)
+    keys = {(row.generator, row.suite, row.manifest["protocol"], row.manifest["policy"]) for row in main}
+    found = [n for n in numbers if (n.generator, n.suite, n.protocol, n.group) in keys]
     kind = " and ".join(sorted({f"{r.manifest['emg_kind']} signals, {r.manifest['data_kind']} objects" for r in rows}))
     blocks = [
         "# End to end: from muscle signal to a lifted object\n",
         f"Made by `{command}` on **{kind}**. What a trial, a policy and each number is: "
         "[docs/end_to_end.md](../docs/end_to_end.md).\n",
         markdown([success_grid(found)], caption(main)),
+        "References hear no signal: they are the same for every protocol and shown once. Rows that hear signals have "
+        "wide intervals where few people or days were there to be tested: `− oracle` and `− argmax`, over the same "
+        "scenes, say more.\n",
+        *_reading(found),
         "## Where success is lost\n",
         markdown([loss_grid(found)], "Shares of all trials, in %; each trial is in one column."),
         "![losses](end_to_end_losses.png)\n",
@@ -154,6 +161,49 @@ def page(rows: Sequence[RowTrials], left_out: Sequence[str], command: str) -> st
     if left_out:
         blocks += ["## Left out\n", "".join(f"- {reason}\n" for reason in left_out)]
     return "\n".join(blocks)
+
+
+def _shown(rows: Sequence[RowTrials]) -> list[RowTrials]:
+    """The table's rows: without the thresholds of the curve, and each reference once for all protocols."""
+    seen = set()
+    kept = []
+    for row in rows:
+        policy = row.manifest["policy"]
+        key = (row.generator, row.suite, policy)
+        if policy in CURVE or (policy in REFERENCES and key in seen):
+            continue
+        seen.add(key)
+        kept.append(row)
+    return kept
+
+
+def _reading(found: Sequence[MetricRow]) -> list[str]:
+    """What the first generator's rows say, in a line for each protocol."""
+    own = {
+        (r.protocol, r.group, r.metric): f"{100 * r.value:.1f} %"
+        for r in found if (r.generator, r.suite) == (found[0].generator, found[0].suite)
+    }  # fmt: skip
+    lines = []
+    for protocol in dict.fromkeys(p for p, policy, _ in own if policy == "argmax"):
+        right, lifted, lost = (own[protocol, "argmax", m] for m in (RIGHT_LIFTED, LIFTED, FATES[Fate.PHYSICS]))
+        line = f"- {found[0].generator}, {protocol}: the meant grasp lifts in {right} of the trials, any in {lifted}"
+        line += f"; {lost} are lost because a grasp of the right type doesn't hold."
+        if repeated := own.get((protocol, "reject", RIGHT_LIFTED)):
+            line += f" Where unsure signals are repeated (`reject`) the meant grasp lifts in {repeated}."
+        lines.append(line)
+    return ["\n".join(lines) + "\n"]
+
+
+def drawings(rows: Sequence[RowTrials]) -> list[Drawing]:
+    """The figures: losses and outcomes by argmax and the references, the first generator's curve of thresholds."""
+    shown = [row for row in _shown(rows) if row.manifest["policy"] in (*REFERENCES, "argmax")]
+    curve = [
+        row for row in rows
+        if row.manifest["policy"] in CURVE and (row.generator, row.suite) == (rows[0].generator, rows[0].suite)
+    ]  # fmt: skip
+    return [d for d in draw_trials(shown) if "rejection" not in d.name] + [
+        d for d in draw_trials(curve) if "rejection" in d.name
+    ]
 
 
 def main() -> None:
@@ -171,18 +221,19 @@ def main() -> None:
         raise SystemExit("nothing could be run")
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
+    found = summarise(rows)
     command = f"{COMMAND}{' --embedded' if options.embedded else ''}".replace(" --data DIR --embedded", " --embedded")
-    (out / "end_to_end.md").write_text(page(rows, left_out, command), encoding="utf-8")
+    (out / "end_to_end.md").write_text(page(rows, found, left_out, command), encoding="utf-8")
     kinds = sorted({row.manifest["data_kind"] for row in rows})
     numbers = {
         "command": command, "data_kind": " | ".join(kinds), "trials": options.trials, "left_out": left_out,
-        "manifests": [row.manifest for row in rows], "rows": [asdict(row) for row in summarise(rows)],
+        "manifests": [row.manifest for row in rows if row.manifest["policy"] == "argmax"],
+        "rows": [asdict(row) for row in found],
     }  # fmt: skip
     (out / "end_to_end.json").write_text(json.dumps(numbers, indent=1) + "\n")
     with style():
-        drawn = draw_trials([row for row in rows if row.manifest["policy"] not in CURVE])
-        curve = [d for d in draw_trials([r for r in rows if r.manifest["policy"] in CURVE]) if "rejection" in d.name]
-    for drawing in [*drawn, *curve]:
+        drawn = drawings(rows)
+    for drawing in drawn:
         save(drawing, out, ["png"])
 
 

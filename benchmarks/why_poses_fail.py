@@ -51,8 +51,6 @@ class Model:
     changes: Mapping[str, str] = field(default_factory=dict)
     against: str = ""
     """The row that it is compared with."""
-    longer: int = 1
-    """Times as many batches as the others."""
     shipped: bool = False
     """Whether it is the preset's weights that come with simeval, not trained here."""
 
@@ -100,7 +98,6 @@ def models() -> list[Model]:
         Model("repaired, a basis for every batch", "paper-pca", batch, "repaired, one basis"),
         Model("repaired, one basis", "paper-pca", _changes(REPAIRS), repaired),
         Model("repaired, wrist alone", "paper-rt", _changes(REPAIRS), repaired),
-        Model("repaired, four times the batches", "paper", _changes(REPAIRS), repaired, longer=4),
         Model("local", "local", against=repaired),
         Model("paper, as it comes with simeval", "paper", against="paper", shipped=True),
         Model("local, as it comes with simeval", "local", against="local", shipped=True),
@@ -138,8 +135,7 @@ def train_row(options: Namespace, bank: GraspBank, model: Model, seed: int) -> P
         return weights_folder(model.preset)
     out = folder_of(options, model, seed)
     if not (out / CONFIG).is_file():
-        steps = str(options.steps * model.longer)
-        settings = {"train.steps": steps, "train.seed": str(seed), "model.types": json.dumps(PAPER_TYPES)}
+        settings = {"train.steps": str(options.steps), "train.seed": str(seed), "model.types": json.dumps(PAPER_TYPES)}
         chosen = changed(PRESETS[model.preset], {**model.changes, **settings})
         chosen = changed(chosen, {"train.failed": f"{TRAINING}-failed"} if chosen.model.outcomes else {})
         failed = load_bank(chosen.train.failed, options.data) if chosen.train.failed else None

@@ -26,7 +26,7 @@ def tiny(tmp_path: Path, recordings: Recordings, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(presets.PRESETS, "lda", config)
     monkeypatch.setattr(end_to_end, "load_recordings", lambda which, data: recordings)
     monkeypatch.setattr(end_to_end, "load_suite", lambda name: suite())
-    entries = tuple(end_to_end.Entry(f"{g}, tried", g, policies=("oracle", "argmax")) for g in ("steady", "absent"))
+    entries = tuple(end_to_end.Chain(f"{g}, tried", g, policies=("oracle", "argmax")) for g in ("steady", "absent"))
     signals = tuple(end_to_end.Signal(protocol, "synthetic", "lda") for protocol in ("new-person", "new-day"))
     monkeypatch.setattr(end_to_end, "EMBEDDED", (end_to_end.Part(entries, signals),))
     made = end_to_end.RunSpec

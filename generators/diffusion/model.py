@@ -69,6 +69,11 @@ class GraspModel:
             told = torch.cat([told, torch.nn.functional.one_hot(held.long(), len(OUTCOMES))], dim=1)
         return told.float()
 
+    @property
+    def limit(self) -> float:
+        """Scaled codes are clipped to ± this."""
+        return LIMIT if self.config.code.scale == "range" else WIDE
+
     def postures(self, kinds: Sequence[str]) -> Tensor:
         """Joints (N, 22) rad of grasps whose code has none."""
         if self.config.posture == "zero":
@@ -145,7 +150,7 @@ class GraspModel:
 
         unit = sample(
             denoise, noise[:, 0], self.schedule, self.config.prediction, steps,
-            (lambda k: noise[:, k + 1]) if ancestral else None, LIMIT if self.config.code.scale == "range" else WIDE,
+            (lambda k: noise[:, k + 1]) if ancestral else None, self.limit,
         )  # fmt: skip
         return self.read(unit.double(), place, posture.double())
 

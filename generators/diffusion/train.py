@@ -311,8 +311,12 @@ def _save(state: _State, preset: Preset, out: Path) -> None:
 
 
 def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: int = 0) -> Iterator[tuple[int, float]]:
-    """Yield (t, mean squared error of the prediction) over examples, for every step of the schedule."""
+    """Yield (t, mean squared error of the prediction) over examples, for every step of the schedule.
+
+    Codes are clipped as samples are: a joint that never moved in training has no scale to measure others by.
+    """
     clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, model.basis))
+    clean = clean.clamp(-model.limit, model.limit)
     data = _everything(model, examples, clean, "cpu")
     owner = torch.from_numpy(examples.which)
     with torch.no_grad():
