@@ -290,6 +290,8 @@ def _text(row: MetricRow) -> str:
 def page(rows: Sequence[MetricRow], steps: int) -> str:
     """Return the page as Markdown."""
     n = max(r.n for r in rows if r.metric == "lift_success")
+    missing = [m.name for m in models() if m.name not in {r.generator for r in rows}]
+    left_out = f"Rows not run yet, which the same command adds: {'; '.join(missing)}.\n" if missing else ""
     return "\n".join([
         "# Why the source system's wrist poses fail\n",
         f"Made by `{COMMAND}`. DexGraspNet's objects are real data; the grasps trained on are our own. Every row was "
@@ -298,6 +300,7 @@ def page(rows: Sequence[MetricRow], steps: int) -> str:
         "brought to touch, chosen or refined. Brackets: 95 % intervals, objects as clusters; of the loss, the range "
         "over seeds.\n",
         table(rows),
+        left_out,
         LEGEND,
         "![pose errors and success](why_poses_fail.png)\n",
         FINDINGS,
