@@ -79,7 +79,7 @@ class Energy:
         found = best(model, kind, GraspBatch.concatenate(pool), self.rank, count, len(order), DEEPEST)
         if self.refinement.copies == 1 or not len(found):
             return found
-        return self.refinement.best_nearby(model, found, [kind.name] * len(found), int(rng.integers(2**31)), found)
+        return self.refinement.best_nearby(model, found, [kind.name] * len(found), int(rng.integers(2**31)), sound=True)
 
 
 class Refine:
@@ -120,11 +120,11 @@ class Refine:
         return GraspBatch(rotation, translation, joints, score=grasps.score)
 
     def best_nearby(
-        self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int, others: GraspBatch | None = None
+        self, model: ObjectModel, grasps: GraspBatch, kinds: list[str], seed: int, sound: bool = False
     ) -> GraspBatch:
         """Return the best copy of each grasp (N), each of its type of `kinds`, with its score.
 
-        `others` (N) are candidates too, each for its grasp. Where all are too deep it is the grasp led downhill, with
+        `sound` grasps are candidates too, just as they are. Where all are too deep it is the grasp led downhill, with
         the score of -inf.
         """
         copied = nearby(grasps, self.copies, seed)
@@ -133,8 +133,8 @@ class Refine:
         downhill, _ = descend(model, copied, names, self.schedule, seed, self.device)
         batches = [fit_all(model, downhill, names), fit_all(model, copied, names), downhill]
         owners = [owner] * 3
-        if others is not None:
-            batches, owners = [*batches, others.with_(score=None)], [*owners, np.arange(len(others))]
+        if sound:
+            batches, owners = [*batches, grasps.with_(score=None)], [*owners, np.arange(len(grasps))]
         pool, owner = GraspBatch.concatenate(batches), np.concatenate(owners)
         chosen = []
         for i, name in enumerate(kinds):
