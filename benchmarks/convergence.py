@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import study_parser
+from simeval.errors import clear_exit
 from simeval.files import json_text
 from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
@@ -280,4 +281,5 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

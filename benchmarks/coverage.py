@@ -6,7 +6,6 @@ trials of 5 to 200 objects; writes results/coverage.md and .json. No physics, no
 
 import argparse
 import math
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
@@ -16,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.benchmarks.study import markdown_table, write_page
+from simeval.commands.options import all_cores
 from simeval.commands.progress import Bars
+from simeval.errors import clear_exit
 from simeval.stats import Estimate, clustered_mean, clustered_percentile, paired_difference, rate, wilson
 
 Array = NDArray[np.float64]
@@ -218,7 +219,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=all_cores())
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     work, found = cells(), []
@@ -234,4 +235,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

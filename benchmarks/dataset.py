@@ -15,7 +15,7 @@ import numpy as np
 from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import POWER, WEAK, grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.dataset.check import check_dataset
-from simeval.errors import GraspError
+from simeval.errors import GraspError, clear_exit
 from simeval.generators.energy.anneal import Schedule
 from simeval.generators.energy.generator import descend
 from simeval.generators.preshape import candidates
@@ -335,4 +335,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -28,6 +28,7 @@ from simeval.emg.recordings import LABELS, Recordings
 from simeval.emg.stream import Stream
 from simeval.emg.summary import METRICS, EmgRow, group_of, paired, summarise
 from simeval.emg.synthetic import make_synthetic
+from simeval.errors import clear_exit
 from simeval.files import json_text
 from simeval.manifest import versions
 from simeval.stats import PairedDifference
@@ -423,4 +424,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -15,7 +15,7 @@ from simeval.benchmarks.study import Entry, study_parser
 from simeval.commands.progress import Bars
 from simeval.emg.files import load_recordings
 from simeval.emg.recordings import Recordings
-from simeval.errors import SimevalError
+from simeval.errors import SimevalError, clear_exit
 from simeval.report.figures import Drawing, save, style
 from simeval.report.summary import MetricRow
 from simeval.report.tables import markdown
@@ -238,4 +238,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

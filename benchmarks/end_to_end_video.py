@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.errors import DataError
+from simeval.errors import DataError, clear_exit
 from simeval.grasp import Array
 from simeval.motion import Motion, record_motion
 from simeval.physics.render import FILM_FRAMES_PER_S, draw, film_times
@@ -129,4 +129,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -22,6 +22,7 @@ from simeval.benchmarks.study import (
     study_parser,
     write_page,
 )  # fmt: skip
+from simeval.errors import clear_exit
 from simeval.metrics.diversity import diversity
 from simeval.metrics.types import PAPER_TYPES
 from simeval.objects import ObjectLibrary
@@ -332,4 +333,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
+from simeval.errors import clear_exit
 from simeval.metrics.types import (
     OPPOSES,
     PAPER_THRESHOLD,
@@ -204,4 +205,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

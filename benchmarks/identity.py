@@ -13,6 +13,7 @@ from pathlib import Path
 
 from simeval.benchmarks.throughput import tasks
 from simeval.commands.progress import Bars
+from simeval.errors import clear_exit
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
@@ -60,4 +61,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

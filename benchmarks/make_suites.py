@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from simeval.bank import GraspBank, load_bank
-from simeval.errors import DataError, SimevalError
+from simeval.errors import DataError, SimevalError, clear_exit
 from simeval.objects import DexGraspNetData, ObjectLibrary
 from simeval.objects.grasp_files import GraspSet
 from simeval.suites import Request, Suite
@@ -203,4 +203,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

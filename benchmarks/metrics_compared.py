@@ -15,6 +15,7 @@ import numpy as np
 
 from simeval.benchmarks.study import markdown_table, run_suite, study_parser, write_page
 from simeval.commands.progress import Bars
+from simeval.errors import clear_exit
 from simeval.objects import DexGraspNetData
 from simeval.peer_metrics import MEASURES, PeerScores, peer_scores
 from simeval.records import TrialRecord
@@ -157,4 +158,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

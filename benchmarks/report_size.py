@@ -21,6 +21,8 @@ import numpy as np
 
 from simeval.bank import load_bank
 from simeval.benchmarks.study import markdown_table
+from simeval.commands.options import all_cores
+from simeval.errors import clear_exit
 from simeval.manifest import versions
 from simeval.objects import ObjectLibrary
 from simeval.physics.execute import blank_record
@@ -114,7 +116,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--trials", type=int, default=2000)
     parser.add_argument("--objects", type=int, default=50)
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=all_cores())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         runs, page = Path(folder) / "runs", Path(folder) / "report.html"
@@ -133,4 +135,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

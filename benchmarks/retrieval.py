@@ -9,6 +9,7 @@ from dataclasses import asdict
 
 from simeval.benchmarks.generators import BASE, SHOWN, Condition, Entry, Group, compare, measure, row_text
 from simeval.benchmarks.study import markdown_table, run_suite, study_parser, write_page
+from simeval.errors import clear_exit
 from simeval.report.summary import MetricRow
 
 COMMAND = "python -m simeval.benchmarks.retrieval --data DIR"
@@ -65,4 +66,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from simeval.benchmarks.study import markdown_table
+from simeval.errors import clear_exit
 from simeval.generator import GraspRequest
 from simeval.generators.diffusion.coding import CodeSpec, fit_basis, fit_scale
 from simeval.generators.diffusion.config import PRESETS
@@ -84,4 +85,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from simeval.commands.options import all_cores
+from simeval.commands.progress import Bars
 from simeval.files import json_text
 from simeval.grasp import GraspBatch
 from simeval.noise import PoseNoise
@@ -42,7 +44,7 @@ def study_parser(description: str | None, name: str = "", needs_data: bool = Tru
     if name:
         parser.add_argument("--work", type=Path, default=Path("runs") / name, help="what is finished is kept here")
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=os.cpu_count())
+    parser.add_argument("--workers", type=int, default=all_cores())
     return parser
 
 
@@ -82,7 +84,9 @@ def run_folder(
         generator, load_suite(suite).subset(objects, grasps, types), settings or {}, options.data, physics or Physics(),
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
-    return execute_run(spec)
+    name = " ".join([suite, generator, *(f"{key}={value}" for key, value in spec.settings.items()), refine]).strip()
+    with Bars({name: 1}, "trials") as bars:
+        return execute_run(spec, bars.callback(name))
 
 
 def write_page(folder: Path, name: str, numbers: Any, page: str) -> None:

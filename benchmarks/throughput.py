@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from simeval.bank import load_bank
+from simeval.errors import clear_exit
 from simeval.objects import ObjectLibrary
 from simeval.physics.pool import Task, run_task, run_tasks
 from simeval.physics.settings import Physics
@@ -97,4 +98,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

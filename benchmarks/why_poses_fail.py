@@ -16,6 +16,8 @@ import numpy as np
 
 from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
+from simeval.commands.progress import Bars
+from simeval.errors import clear_exit
 from simeval.generators.diffusion.config import PRESETS, changed
 from simeval.generators.diffusion.generator import weights_folder
 from simeval.generators.diffusion.model import CONFIG, load_model
@@ -160,7 +162,11 @@ def train_row(options: Namespace, bank: GraspBank, model: Model, seed: int) -> P
         chosen = changed(PRESETS[model.preset], {**model.changes, **settings})
         chosen = changed(chosen, {"train.failed": f"{TRAINING}-failed"} if chosen.model.outcomes else {})
         failed = load_bank(chosen.train.failed, options.data) if chosen.train.failed else None
-        train(load_examples(bank, chosen, options.data, None, failed), chosen, out, options.device)
+        row = f"{model.name}, seed {seed}"
+        with Bars({f"{row}: objects": 1, f"{row}: training": options.steps}, "") as bars:
+            objects, steps = (bars.callback(f"{row}: {job}") for job in ("objects", "training"))
+            examples = load_examples(bank, chosen, options.data, objects, failed)
+            train(examples, chosen, out, options.device, steps)
     return out
 
 
@@ -364,4 +370,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with clear_exit():
+        main()

@@ -8,10 +8,8 @@ from typing import Annotated
 import typer
 
 from simeval.commands import compare, dataset, doctor, emg, listing, replay, report, run, show, train, trials
-from simeval.commands.options import INTERRUPTED
-from simeval.errors import SimevalError
+from simeval.errors import clear_exit
 
-BAD_INPUT = 2  # exit code
 DEBUG = "SIMEVAL_DEBUG"
 
 app = typer.Typer(
@@ -55,16 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = [word for word in given if word != "--debug"]  # allowed anywhere, not only before the command
     debug = len(words) < len(given) or os.environ.get(DEBUG, "0") not in ("", "0")
     _set_up_logging(debug)
-    try:
+    with clear_exit(debug):
         app(words)
-    except SimevalError as error:
-        if debug:
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(INTERRUPTED)
 
 
 def _set_up_logging(debug: bool) -> None:

@@ -1,7 +1,12 @@
 """The errors a user can meet: one root, messages that say what to do next."""
 
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
+
+BAD_INPUT, INTERRUPTED = 2, 130
+"""Exit codes."""
 
 
 class SimevalError(Exception):
@@ -18,6 +23,24 @@ class GraspError(SimevalError):
 
 class SettingError(SimevalError):
     """A setting, option or suite that can't be used."""
+
+
+@contextmanager
+def clear_exit(tracebacks: bool = False) -> Iterator[None]:
+    """End the process with a message and an exit code where the input is at fault or the user interrupts.
+
+    `tracebacks`: for those who look for a fault in simeval itself.
+    """
+    try:
+        yield
+    except SimevalError as error:
+        if tracebacks:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def unknown_name(kind: str, name: str, available: Iterable[str], hint: str = "") -> SettingError:

@@ -5,6 +5,8 @@ import json
 import os
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -52,6 +54,15 @@ def stored_rows(name: str) -> list[MetricRow]:
 
 
 # Where everything is from
+
+
+def test_a_study_whose_data_is_missing_says_so(tmp_path):
+    study = [sys.executable, "-m", "simeval.benchmarks.retrieval", "--data", str(tmp_path)]
+    ended = subprocess.run(study, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: ")
+    assert str(tmp_path) in ended.stderr
+    assert "Traceback" not in ended.stderr
 
 
 def commands_in(text: str) -> list[str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from simeval.commands.options import INTERRUPTED, Data, Workers, all_cores, key_values, say, show
-from simeval.errors import DataError, SettingError
+from simeval.commands.options import Data, Workers, all_cores, key_values, say, show
+from simeval.errors import INTERRUPTED, DataError, SettingError
 
 if TYPE_CHECKING:
     from simeval.dataset.build import BuildReport

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simeval.commands.options import INTERRUPTED, key_values, say, show
-from simeval.errors import DataError, SettingError, unknown_name
+from simeval.commands.options import key_values, say, show
+from simeval.errors import INTERRUPTED, DataError, SettingError, unknown_name
 
 if TYPE_CHECKING:
     from simeval.emg.models.config import Config

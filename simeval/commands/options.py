@@ -13,8 +13,6 @@ from simeval.errors import SettingError, unknown_name
 if TYPE_CHECKING:
     from simeval.physics.settings import Physics
 
-INTERRUPTED = 130  # exit code
-
 DATA_HELP = "Folder with DexGraspNet's data (has meshdata/ or dexgraspnet/ in it)."
 Data = Annotated[
     Path | None,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from simeval.commands import run_options as o
-from simeval.commands.options import INTERRUPTED, Data, Workers, all_cores, key_values, parse_physics, say
-from simeval.errors import SettingError, SimevalError
+from simeval.commands.options import Data, Workers, all_cores, key_values, parse_physics, say
+from simeval.errors import INTERRUPTED, SettingError, SimevalError
 
 if TYPE_CHECKING:
     from simeval.mesh_suite import MeshObject

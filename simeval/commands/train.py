@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands.options import INTERRUPTED, Data, key_values, say
-from simeval.errors import DataError
+from simeval.commands.options import Data, key_values, say
+from simeval.errors import INTERRUPTED, DataError
 
 
 def train(

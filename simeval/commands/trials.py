@@ -7,8 +7,8 @@ import typer
 from typer import Option
 
 from simeval.commands import run_options as o
-from simeval.commands.options import INTERRUPTED, Data, Workers, all_cores, key_values, parse_physics, say, show
-from simeval.errors import unknown_name
+from simeval.commands.options import Data, Workers, all_cores, key_values, parse_physics, say, show
+from simeval.errors import INTERRUPTED, unknown_name
 
 if TYPE_CHECKING:
     from simeval.trials.run import PlannedTrials, TrialsSpec
