@@ -94,11 +94,13 @@ def models() -> list[Model]:
         for name, left_out in WITHOUT.items()
     ]  # fmt: skip
     batch = _changes(REPAIRS, {"train.basis": "batch"})
+    autoencoder = _changes(REPAIRS, {"model.code.joints": "vae"})
     return [
         *ladder,
         *without,
         Model("repaired, a basis for every batch", "paper-pca", batch, "repaired, one basis"),
         Model("repaired, one basis", "paper-pca", _changes(REPAIRS), repaired),
+        Model("repaired, an autoencoder", "paper-pca", autoencoder, "repaired, one basis"),
         Model("repaired, wrist alone", "paper-rt", _changes(REPAIRS), repaired),
         Model("local", "local", against=repaired),
         Model("paper, as it comes with simeval", "paper", against="paper", shipped=True),
@@ -112,8 +114,8 @@ def _changes(repairs: Sequence[Repair], more: Mapping[str, str] | None = None) -
 
 LEGEND = """\
 - Each row of the ladder, from `paper` down, has one repair more than the row above it, and is compared with that
-  (*gained*: lift, paired by condition). The others are compared with the ladder's last row, *repaired*; the one whose
-  basis is fitted to every batch, with the one whose isn't.
+  (*gained*: lift, paired by condition). The others are compared with the ladder's last row, *repaired*; those whose
+  joints are written in a basis of every batch's own, or by a variational autoencoder, with the one that has one basis.
 - *rotation*, *translation*, *joints*: distance from the nearest of the data set's grasps of the same object and type;
   the joints' is the root mean square over their ranges.
 - *denoising loss*: of grasps of validation objects, over all steps; what is predicted, and in which code, differs from

@@ -7,7 +7,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from simeval.generators.diffusion.coding import CodeSpec, Grasps, Place, fit_basis, fit_scale, read_code, write_code
+from simeval.generators.diffusion.coding import (
+    CodeSpec,
+    Grasps,
+    Place,
+    fit_basis,
+    fit_latents,
+    fit_scale,
+    read_code,
+    write_code,
+)
 from simeval.generators.diffusion.geometry import GeometryCode, describe
 from simeval.generators.diffusion.local import LocalDenoiser
 from simeval.generators.diffusion.network import Denoiser, NetworkSpec
@@ -139,6 +148,31 @@ def test_main_components_keep_what_varies_and_none_keeps_the_posture():
     raw = write_code(wrist, grasps, place)
     assert float(read_code(wrist, raw, place).joints.abs().max()) == 0
     torch.testing.assert_close(read_code(wrist, raw, place, posture=grasps.joints).joints, grasps.joints)
+
+
+def test_an_autoencoder_keeps_hands_on_a_curved_line():
+    """All that varies is one number, but not along a line: one main component can't follow it."""
+    grasps, place = some_grasps(400)
+    hand = load_hand()
+    t = torch.linspace(0, 1, 400, dtype=torch.float64)[:, None]
+    bent = 0.5 + 0.4 * torch.cat([torch.cos(3 * t).repeat(1, 11), torch.sin(3 * t).repeat(1, 11)], dim=1)
+    low, high = torch.tensor(hand.lower), torch.tensor(hand.upper)
+    curved = Grasps(grasps.rotation.float(), grasps.translation.float(), (low + bent * (high - low)).float())
+    near = Place(*(p.float() for p in place))
+    state, error = torch.get_rng_state(), {}
+    for joints in ("pca", "vae"):
+        spec = CodeSpec(joints, "6d", "object", 1)
+        latents = fit_latents(spec, curved.joints)
+        raw = write_code(spec, curved, near, latents)
+        assert raw.shape == (400, 10)
+        found = read_code(spec, raw, near, latents).joints
+        error[joints] = float(((found - curved.joints) / (high - low)).square().mean().sqrt())
+    assert error["vae"] < 0.05
+    assert error["vae"] < error["pca"] / 2
+    assert torch.equal(state, torch.get_rng_state())
+    again = fit_latents(CodeSpec("vae", components=1), curved.joints)
+    for a, b in zip(again, latents, strict=True):
+        assert torch.equal(a, b)
 
 
 def test_any_number_is_a_rotation_and_within_limits():

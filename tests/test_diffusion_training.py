@@ -157,10 +157,28 @@ def test_a_basis_for_every_batch(examples: Examples, tmp_path: Path):
     kept = {}
     for basis in ("set", "batch"):
         chosen = changed(PRESETS["paper-pca"], {**small, **size, "train.basis": basis})
-        kept[basis] = train(examples, chosen, tmp_path / basis).basis
+        kept[basis] = train(examples, chosen, tmp_path / basis).latents
         assert kept[basis] is not None
     assert float((kept["set"].mean - kept["batch"].mean).abs().max()) > 1e-3
     np.testing.assert_allclose(kept["set"].mean, fit_basis(examples.grasps.joints, 15).mean, atol=1e-6)
+
+
+def test_an_autoencoder_comes_with_its_model(examples: Examples, tmp_path: Path):
+    small = {"model.types": '["tip", "cylindrical"]', "train.label": "", "train.steps": "3", "train.batch": "32"}
+    size = {"model.network.geometry": "basis-points", "model.network.object_size": "8", "model.code.joints": "vae"}
+    made = train(examples, changed(PRESETS["paper-pca"], {**small, **size}), tmp_path)
+    model = load_model(tmp_path)
+    assert made.latents is not None
+    assert model.latents is not None
+    for a, b in zip(made.latents, model.latents, strict=True):
+        assert torch.equal(a, b)
+    found = model.generate(examples.shapes[0], "tip", 3, 0)
+    assert load_hand().clip(found.joints.numpy())[1].max() < 1e-9
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["code"]["components"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match="doesn't fit"):
+        load_model(tmp_path)
 
 
 def test_held_out_objects_are_refused(tmp_path: Path):

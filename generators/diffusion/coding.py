@@ -9,7 +9,7 @@ from torch import Tensor
 from simeval.grasp import JOINT_COUNT
 from simeval.hand import load_hand
 
-JointCode = Literal["angles", "pca", "none"]
+JointCode = Literal["angles", "pca", "vae", "none"]
 RotationCode = Literal["euler", "6d"]
 TranslationCode = Literal["metric", "object", "grasp-point", "centered"]
 ScaleCode = Literal["range", "spread"]
@@ -18,6 +18,9 @@ GRASP_POINT = (0.005, -0.035, 0.09)
 
 REACH = 0.1  # m
 LEAST_SPREAD = 0.02  # of a joint's number, which is −1 to 1 over its limits
+VAE_HIDDEN, VAE_STEPS, VAE_BATCH = 64, 3000, 256
+VAE_BETA = 0.01
+"""Weight of the divergence beside the squared error of all joints, each −1 to 1 over its limits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +28,8 @@ class CodeSpec:
     """How a grasp is written down."""
 
     joints: JointCode = "angles"
-    """All 22, their `components` main components (fitted once, on the whole training set), or none of them."""
+    """All 22; as many numbers as `components`, main components or a small variational autoencoder's, fitted once on the
+    whole training set; or none of them."""
     rotation: RotationCode = "6d"
     """`euler`: 3 angles that wrap, as DexGraspNet's. `6d`: two columns of the matrix, continuous (Zhou et al. 2019, doi
     10.1109/CVPR.2019.00589)."""
@@ -42,7 +46,7 @@ class CodeSpec:
     @property
     def joint_size(self) -> int:
         """Numbers that the joints take."""
-        return {"angles": JOINT_COUNT, "pca": self.components, "none": 0}[self.joints]
+        return {"angles": JOINT_COUNT, "pca": self.components, "vae": self.components, "none": 0}[self.joints]
 
     @property
     def size(self) -> int:
@@ -71,6 +75,39 @@ class Basis(NamedTuple):
     mean: Tensor  # (22,)
     components: Tensor  # (C, 22), orthonormal rows
 
+    def write(self, unit: Tensor) -> Tensor:
+        """(N, C) of joints (N, 22), −1 to 1."""
+        return (unit - self.mean) @ self.components.T
+
+    def read(self, code: Tensor) -> Tensor:
+        """Joints (N, 22), about −1 to 1, of (N, C)."""
+        return self.mean + code @ self.components
+
+
+class Autoencoder(NamedTuple):
+    """A variational autoencoder of the joints, one hidden layer each way (Kingma & Welling 2014, arXiv 1312.6114)."""
+
+    into: Tensor  # (H, 22)
+    into_bias: Tensor  # (H,)
+    code: Tensor  # (C, H)
+    code_bias: Tensor  # (C,)
+    back: Tensor  # (H, C)
+    back_bias: Tensor  # (H,)
+    out: Tensor  # (22, H)
+    out_bias: Tensor  # (22,)
+
+    def write(self, unit: Tensor) -> Tensor:
+        """(N, C), the mean of the posterior, of joints (N, 22), −1 to 1."""
+        return (unit @ self.into.T + self.into_bias).tanh() @ self.code.T + self.code_bias
+
+    def read(self, code: Tensor) -> Tensor:
+        """Joints (N, 22), about −1 to 1, of (N, C)."""
+        return (code @ self.back.T + self.back_bias).tanh() @ self.out.T + self.out_bias
+
+
+Latents = Basis | Autoencoder
+"""Fewer numbers that the joints are written in."""
+
 
 class Scale(NamedTuple):
     """Range of each number over the training set; it becomes −1 to 1."""
@@ -95,6 +132,38 @@ def fit_basis(joints: Tensor, components: int) -> Basis:
     return Basis(mean, rows[:components])
 
 
+def fit_autoencoder(joints: Tensor, components: int) -> Autoencoder:
+    """Fit an autoencoder to joints (N, 22) rad; the same every time, torch's own generator isn't touched."""
+    unit = _joints_to_unit(joints)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        into, both = torch.nn.Linear(JOINT_COUNT, VAE_HIDDEN), torch.nn.Linear(VAE_HIDDEN, 2 * components)
+        back, out = torch.nn.Linear(components, VAE_HIDDEN), torch.nn.Linear(VAE_HIDDEN, JOINT_COUNT)
+        layers = torch.nn.ModuleList([into, both, back, out])
+        optimizer = torch.optim.Adam(layers.parameters(), 2e-3)
+        for _ in range(VAE_STEPS):
+            x = unit[torch.randint(len(unit), (VAE_BATCH,))]
+            mean, log_variance = both(into(x).tanh()).chunk(2, dim=1)
+            code = mean + (log_variance / 2).exp() * torch.randn_like(mean)
+            error = (out(back(code).tanh()) - x).square().sum(1)
+            divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(1) / 2
+            optimizer.zero_grad()
+            (error + VAE_BETA * divergence).mean().backward()
+            optimizer.step()
+    found = Autoencoder(
+        into.weight, into.bias, both.weight[:components], both.bias[:components], back.weight, back.bias, out.weight,
+        out.bias,
+    )  # fmt: skip
+    return Autoencoder(*(value.detach().clone() for value in found))
+
+
+def fit_latents(spec: CodeSpec, joints: Tensor) -> Latents | None:
+    """Fit what a code writes joints (N, 22) rad in; None where it writes them as they are, or not at all."""
+    if spec.joints == "vae":
+        return fit_autoencoder(joints, spec.components)
+    return fit_basis(joints, spec.components) if spec.joints == "pca" else None
+
+
 def fit_scale(spec: CodeSpec, raw: Tensor) -> Scale:
     """Fit the scale of codes (N, D)."""
     if spec.scale == "range":
@@ -107,13 +176,13 @@ def fit_scale(spec: CodeSpec, raw: Tensor) -> Scale:
     return Scale(torch.cat([mean - spread, -reach]), torch.cat([mean + spread, reach]))
 
 
-def write_code(spec: CodeSpec, grasps: Grasps, place: Place, basis: Basis | None = None) -> Tensor:
+def write_code(spec: CodeSpec, grasps: Grasps, place: Place, latents: Latents | None = None) -> Tensor:
     """Write grasps down as (N, D) numbers, not yet scaled."""
     columns = []
     if spec.joints == "angles":
         columns.append(_joints_to_unit(grasps.joints))
-    elif spec.joints == "pca":
-        columns.append((_joints_to_unit(grasps.joints) - _known(basis).mean) @ _known(basis).components.T)
+    elif spec.joints != "none":
+        columns.append(_known(latents).write(_joints_to_unit(grasps.joints)))
     columns.append(_euler(grasps.rotation) if spec.rotation == "euler" else grasps.rotation[:, :, :2].mT.flatten(1))
     moved = grasps.translation
     if spec.translation in ("grasp-point", "centered"):
@@ -124,14 +193,14 @@ def write_code(spec: CodeSpec, grasps: Grasps, place: Place, basis: Basis | None
 
 
 def read_code(
-    spec: CodeSpec, raw: Tensor, place: Place, basis: Basis | None = None, posture: Tensor | None = None
+    spec: CodeSpec, raw: Tensor, place: Place, latents: Latents | None = None, posture: Tensor | None = None
 ) -> Grasps:
     """Read grasps from (N, D) numbers; differentiable. `posture` (N, 22) rad: the joints where the code has none."""
     joint, turn, moved = raw.split([spec.joint_size, spec.size - spec.joint_size - 3, 3], dim=1)
     if spec.joints == "angles":
         joints = _joints_from_unit(joint)
-    elif spec.joints == "pca":
-        joints = _joints_from_unit(_known(basis).mean + joint @ _known(basis).components)
+    elif spec.joints != "none":
+        joints = _joints_from_unit(_known(latents).read(joint))
     else:
         joints = raw.new_zeros(len(raw), JOINT_COUNT) if posture is None else posture
     rotation = _from_euler(turn) if spec.rotation == "euler" else _from_columns(turn)
@@ -146,10 +215,10 @@ def _unit(spec: CodeSpec, place: Place) -> Tensor | float:
     return 1.0 if spec.translation == "centered" else place.radius[:, None]
 
 
-def _known(basis: Basis | None) -> Basis:
-    if basis is None:
-        raise ValueError("a code with main components needs their basis")
-    return basis
+def _known(latents: Latents | None) -> Latents:
+    if latents is None:
+        raise ValueError("a code with main components or an autoencoder's needs what they were fitted to")
+    return latents
 
 
 def _joints_to_unit(joints: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """A diffusion model with all that its numbers need: network, scale, basis; and its two files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simeval.configuration import read_config, read_weights
 from simeval.errors import DataError
-from simeval.generators.diffusion.coding import Basis, Grasps, Place, Scale, read_code
+from simeval.generators.diffusion.coding import VAE_HIDDEN, Autoencoder, Basis, Grasps, Latents, Place, Scale, read_code
 from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
 from simeval.generators.diffusion.local import LocalDenoiser, Scene
@@ -43,11 +43,11 @@ class GraspModel:
     config: ModelConfig
     network: Denoiser | LocalDenoiser
     scale: Scale
-    basis: Basis | None
+    latents: Latents | None
     schedule: Schedule
 
     @staticmethod
-    def fresh(config: ModelConfig, scale: Scale, basis: Basis | None) -> "GraspModel":
+    def fresh(config: ModelConfig, scale: Scale, latents: Latents | None) -> "GraspModel":
         """Return a model with untrained weights, drawn from torch's generator."""
         told = len(config.types) + len(OUTCOMES) * config.outcomes
         network: Denoiser | LocalDenoiser
@@ -55,7 +55,7 @@ class GraspModel:
             network = LocalDenoiser(config.network, config.code, told)
         else:
             network = Denoiser(config.network, config.code.size, told)
-        return GraspModel(config, network, scale, basis, make_schedule(config.schedule, config.steps))
+        return GraspModel(config, network, scale, latents, make_schedule(config.schedule, config.steps))
 
     def condition(self, kinds: Sequence[str], holds: Sequence[bool] | None = None) -> Tensor:
         """What a denoiser is told (N, C): type, and where the model knows outcomes, whether the grasp holds.
@@ -82,9 +82,9 @@ class GraspModel:
 
     def read(self, unit: Tensor, place: Place, posture: Tensor) -> Grasps:
         """Read grasps from scaled codes (N, D), in the precision of these."""
-        basis = self.basis and Basis(*(value.to(unit) for value in self.basis))
+        latents = self.latents and type(self.latents)(*(value.to(unit) for value in self.latents))
         scale = Scale(*(value.to(unit) for value in self.scale))
-        return read_code(self.config.code, scale.from_unit(unit), place, basis, posture)
+        return read_code(self.config.code, scale.from_unit(unit), place, latents, posture)
 
     def predict(
         self, noised: Tensor, t: Tensor, condition: Tensor, objects: Objects, clean: Tensor | None = None
@@ -161,8 +161,9 @@ class GraspModel:
         folder.mkdir(parents=True, exist_ok=True)
         weights = {f"network.{k}": v.half() for k, v in self.network.state_dict().items()}
         weights |= {"scale.low": self.scale.low, "scale.high": self.scale.high}
-        if self.basis:
-            weights |= {"basis.mean": self.basis.mean, "basis.components": self.basis.components}
+        if self.latents:
+            kind = "basis" if isinstance(self.latents, Basis) else "autoencoder"
+            weights |= {f"{kind}.{name}": value for name, value in self.latents._asdict().items()}
         save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
         (folder / CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n")
 
@@ -177,8 +178,8 @@ def load_model(folder: Path) -> GraspModel:
     path = folder / WEIGHTS
     found = {name: torch.from_numpy(value) for name, value in read_weights(path, "simeval train").tensors.items()}
     try:
-        basis = Basis(found["basis.mean"], found["basis.components"]) if config.code.joints == "pca" else None
-        model = GraspModel.fresh(config, Scale(found["scale.low"], found["scale.high"]), basis)
+        latents = _latents(config, found)
+        model = GraspModel.fresh(config, Scale(found["scale.low"], found["scale.high"]), latents)
         own = {k.removeprefix("network."): v.float() for k, v in found.items() if k.startswith("network.")}
         model.network.load_state_dict(own)
         _check_sizes(model)
@@ -189,14 +190,29 @@ def load_model(folder: Path) -> GraspModel:
     return model
 
 
+def _latents(config: ModelConfig, found: Mapping[str, Tensor]) -> Latents | None:
+    if config.code.joints == "pca":
+        return Basis(*(found[f"basis.{name}"] for name in Basis._fields))
+    if config.code.joints == "vae":
+        return Autoencoder(*(found[f"autoencoder.{name}"] for name in Autoencoder._fields))
+    return None
+
+
 def _check_sizes(model: GraspModel) -> None:
     code = model.config.code
     wanted: dict[str, tuple[Tensor, tuple[int, ...]]] = {
         "scale.low": (model.scale.low, (code.size,)), "scale.high": (model.scale.high, (code.size,)),
     }  # fmt: skip
-    if model.basis:
-        wanted["basis.mean"] = (model.basis.mean, (JOINT_COUNT,))
-        wanted["basis.components"] = (model.basis.components, (code.components, JOINT_COUNT))
+    if isinstance(model.latents, Basis):
+        wanted["basis.mean"] = (model.latents.mean, (JOINT_COUNT,))
+        wanted["basis.components"] = (model.latents.components, (code.components, JOINT_COUNT))
+    if isinstance(model.latents, Autoencoder):
+        sizes = Autoencoder(
+            (VAE_HIDDEN, JOINT_COUNT), (VAE_HIDDEN,), (code.components, VAE_HIDDEN), (code.components,),
+            (VAE_HIDDEN, code.components), (VAE_HIDDEN,), (JOINT_COUNT, VAE_HIDDEN), (JOINT_COUNT,),
+        )  # fmt: skip
+        for name, value in model.latents._asdict().items():
+            wanted[f"autoencoder.{name}"] = (value, getattr(sizes, name))
     for name, (value, shape) in wanted.items():
         if value.shape != shape:
             raise RuntimeError(f"{name} has shape {tuple(value.shape)}, expected {shape}")

@@ -17,7 +17,7 @@ from torch import Tensor
 from simeval.bank import GraspBank, load_bank
 from simeval.dataset.label import label
 from simeval.errors import DataError, SettingError
-from simeval.generators.diffusion.coding import Grasps, Place, fit_basis, fit_scale, write_code
+from simeval.generators.diffusion.coding import Basis, Grasps, Place, fit_basis, fit_latents, fit_scale, write_code
 from simeval.generators.diffusion.config import Preset, changed, preset
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import GraspModel, Objects
@@ -147,10 +147,10 @@ def train(
     """
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(preset.train.seed)
-    basis = fit_basis(examples.grasps.joints, preset.model.code.components)
-    codes = write_code(preset.model.code, examples.grasps, examples.place, basis)
+    latents = fit_latents(preset.model.code, examples.grasps.joints)
+    codes = write_code(preset.model.code, examples.grasps, examples.place, latents)
     scale = fit_scale(preset.model.code, codes)
-    model = GraspModel.fresh(preset.model, scale, basis if preset.model.code.joints == "pca" else None)
+    model = GraspModel.fresh(preset.model, scale, latents)
     model.network.to(device)
     state = _resume(model, preset, out, device)
     everything = _everything(model, examples, scale.to_unit(codes), device)
@@ -224,10 +224,10 @@ def _everything(model: GraspModel, examples: Examples, unit: Tensor, device: str
 def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, chosen: Tensor) -> float:
     model, settings = state.model, preset.train
     clean, told = data.unit[chosen], data.told[chosen]
-    if settings.basis == "batch" and model.basis:
+    if settings.basis == "batch" and isinstance(model.latents, Basis):
         grasps, place = Grasps(*(g[chosen] for g in data.grasps)), Place(*(p[chosen] for p in data.place))
-        model.basis = fit_basis(grasps.joints, preset.model.code.components)
-        clean = model.scale.to_unit(write_code(preset.model.code, grasps, place, model.basis))
+        model.latents = fit_basis(grasps.joints, preset.model.code.components)
+        clean = model.scale.to_unit(write_code(preset.model.code, grasps, place, model.latents))
     draw = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     t = torch.randint(preset.model.steps, (len(clean),), generator=draw)
     noise = torch.randn(clean.shape, generator=draw).to(clean)
@@ -315,7 +315,7 @@ def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: 
 
     Codes are clipped as samples are: a joint that never moved in training has no scale to measure others by.
     """
-    clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, model.basis))
+    clean = model.scale.to_unit(write_code(model.config.code, examples.grasps, examples.place, model.latents))
     clean = clean.clamp(-model.limit, model.limit)
     data = _everything(model, examples, clean, "cpu")
     owner = torch.from_numpy(examples.which)
