@@ -102,6 +102,9 @@ LEGEND = f"""\
 """
 
 
+AGAIN = "The first grasp that each row tried in each of the usual conditions, tried again.\n"
+
+
 class Group(NamedTuple):
     """Some of the trials."""
 
@@ -218,7 +221,10 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
         LEGEND,
     ]
     for condition in conditions:
-        lines += [f"## {condition.name}\n", _table(index, condition.name, "all")]
+        again = condition.suite == first.suite and condition is not first
+        lines += [f"## {condition.name}\n", *([AGAIN] if again else []), _table(index, condition.name, "all")]
+        if again:
+            lines += [f"### Compared with {BASE}, {condition.name}\n", _differences(index, condition.name)]
         if condition is first:
             for group in dict.fromkeys(r.group for r in rows if r.suite == first.name and r.group != "all"):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
@@ -309,7 +315,9 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
     found = groups(ObjectLibrary(options.data))
     rows: list[MetricRow] = []
     for condition in conditions:
-        entries = [e for e in ENTRIES if condition.suite == SUITE or not e.types]  # other suites ask for no type
+        entries = [
+            e for e in ENTRIES if condition == USUAL or not e.types
+        ]  # other tables are of all types
         records = {entry.name: read_run(run(entry, condition, options)).records for entry in entries}
         for entry in entries:
             for group in found:
