@@ -315,9 +315,7 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
     found = groups(ObjectLibrary(options.data))
     rows: list[MetricRow] = []
     for condition in conditions:
-        entries = [
-            e for e in ENTRIES if condition == USUAL or not e.types
-        ]  # other tables are of all types
+        entries = [e for e in ENTRIES if condition == USUAL or not e.types]  # other tables are of all types
         records = {entry.name: read_run(run(entry, condition, options)).records for entry in entries}
         for entry in entries:
             for group in found:

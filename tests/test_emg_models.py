@@ -187,3 +187,16 @@ def test_the_shipped_model_is_small_and_loads():
     assert (shipped() / "model.safetensors").stat().st_size <= 23e6
     assert trained.window <= 600
     assert (shipped() / "CARD.md").is_file()
+
+
+def test_the_latest_trials_alone_are_learnt_from(trials: Recordings):
+    kept = trials.latest(2)
+    assert len(kept) == 2 * 2 * len(LABELS)  # grasps of two people
+    assert sorted(set(kept.repetitions.tolist())) == [6, 7]
+    assert len(trials.latest(0)) == len(trials.latest(99)) == len(trials)
+    shuffled = trials[np.random.default_rng(0).permutation(len(trials))]
+    assert set(shuffled.latest(3).repetitions.tolist()) == {5, 6, 7}
+    for config in (LDA, NETWORK):
+        few = train_classifier(config.model_copy(update={"recent": 2}), trials).classifier
+        same = train_classifier(config, kept).classifier
+        assert np.array_equal(few.predict_proba(trials.signals), same.predict_proba(trials.signals))

@@ -61,6 +61,16 @@ class Recordings:
         """(N,) index of each label in LABELS."""
         return np.array([LABELS.index(label) for label in self.labels.tolist()], dtype=np.intp)
 
+    def latest(self, count: int) -> "Recordings":
+        """Return the last `count` trials of each grasp in each session, in their order; 0: all."""
+        if not count:
+            return self
+        kept = []
+        for session, label in {*zip(self.sessions.tolist(), self.labels.tolist(), strict=True)}:
+            own = np.flatnonzero((self.sessions == session) & (self.labels == label))
+            kept.append(own[np.argsort(self.repetitions[own], kind="stable")][-count:])
+        return self[np.sort(np.concatenate(kept))]
+
     def cropped(self, samples: int) -> "Recordings":
         """Return the first `samples` samples of each trial.
 

@@ -33,6 +33,7 @@ class Classical:
     def fit(self, train: Recordings, seed: int = 0, align: bool = False) -> None:
         """See `Classifier`."""
         check_labels(train, "training")
+        train = train.latest(self.config.recent)
         self._rows, self._targets = self._features(train.signals), train.targets
         self._sessions = np.unique(train.sessions, return_inverse=True)[1].reshape(-1)
         self._refer(self._rows)

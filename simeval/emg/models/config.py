@@ -15,7 +15,13 @@ class _Config(BaseModel):
     """The first so many samples of a trial are used."""
 
 
-class ClassicalConfig(_Config):
+class _Learner(_Config):
+    recent: int = Field(default=0, ge=0)
+    """How many trials of each grasp in each session, the last ones, are trained on; 0: all. Signals drift over a day:
+    what comes later is like the latest."""
+
+
+class ClassicalConfig(_Learner):
     """LDA or SVM on features."""
 
     kind: Literal["lda", "svm"] = "lda"
@@ -35,7 +41,7 @@ class Augmentation(BaseModel):
     """Frames that a trial is moved in time at most."""
 
 
-class NetworkConfig(_Config):
+class NetworkConfig(_Learner):
     """A network on spectrograms and its training."""
 
     kind: Literal["network"] = "network"

@@ -48,6 +48,7 @@ class Network:
     def fit(self, train: Recordings, seed: int = 0, align: bool = False) -> None:
         """See `Classifier`."""
         check_labels(train, "training")
+        train = train.latest(self.config.recent)
         images = self._images(train.signals)
         self._source = _Source(images, train.targets, train.sessions)
         self._refer(images)
