@@ -146,7 +146,8 @@ def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
 def test_page_of_the_failing_poses_is_made_of_its_numbers(tmp_path: Path) -> None:
     note = json.loads((RESULTS / "why_poses_fail.json").read_text())
     rows = [read_row(row) for row in note["rows"]]
-    assert why_poses_fail.page(rows, note["steps"]) == (RESULTS / "why_poses_fail.md").read_text(encoding="utf-8")
+    made = why_poses_fail.page(rows, note["steps"], note.get("remark", ""))
+    assert made == (RESULTS / "why_poses_fail.md").read_text(encoding="utf-8")
     why_poses_fail.figure(tmp_path / "made.png", rows)
     assert_same_picture(tmp_path / "made.png", "why_poses_fail.png")
 
