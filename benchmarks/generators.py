@@ -223,6 +223,9 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
     for condition in conditions:
         again = condition.suite == first.suite and condition is not first
         lines += [f"## {condition.name}\n", *([AGAIN] if again else []), _table(index, condition.name, "all")]
+        missing = [e.name for e in ENTRIES if (e.name, condition.name, "all", SHOWN[0]) not in index and not e.types]
+        if missing:
+            lines += [f"Not run yet, the same command adds them: {'; '.join(missing)}.\n"]
         if again:
             lines += [f"### Compared with {BASE}, {condition.name}\n", _differences(index, condition.name)]
         if condition is first:
