@@ -148,8 +148,7 @@ def page(results: Sequence[Results], stream: Sequence[EmgRow], network: str = NE
         "features of `simeval.emg.features`, all of them: strong baselines. `ensemble` is the geometric mean of "
         "`band-net` and `svm`. `…-recent` are trained on the latest 15 (lda) or 20 (svm) trials of each grasp alone; "
         "their ensemble has `band-net` in it, too, trained on all. `general` is the shipped model's kind: it sees "
-        "windows of 1 s, whose posteriors are "
-        "averaged.\n",
+        "windows of 1 s, whose posteriors are averaged.\n",
         _unfinished(results),
         "![confusion matrices](emg_confusion.png)\n",
         "![learning curves](emg_learning.png)\n",

@@ -213,10 +213,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, default=TRIALS, help="trials a row")
     parser.add_argument("--work", type=Path, help="what is finished is kept here; default runs/trials/<suite>")
     options = parser.parse_args()
-    try:
-        rows, left_out = run(options)
-    except SimevalError as error:
-        raise SystemExit(f"error: {error}") from None
+    rows, left_out = run(options)
     if not rows:
         raise SystemExit("nothing could be run")
     out: Path = options.out

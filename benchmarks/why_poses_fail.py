@@ -21,7 +21,7 @@ from simeval.errors import clear_exit
 from simeval.generators.diffusion.config import PRESETS, changed
 from simeval.generators.diffusion.generator import weights_folder
 from simeval.generators.diffusion.model import CONFIG, load_model
-from simeval.generators.diffusion.train import load_examples, loss_by_step, train
+from simeval.generators.diffusion.train import load_examples, loss_by_step, train_on
 from simeval.grasp import GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import PAPER_TYPES
@@ -168,14 +168,13 @@ def train_row(options: Namespace, bank: GraspBank, model: Model, seed: int) -> P
     out = folder_of(options, model, seed)
     if not (out / CONFIG).is_file():
         settings = {"train.steps": str(options.steps), "train.seed": str(seed), "model.types": json.dumps(PAPER_TYPES)}
-        chosen = changed(PRESETS[model.preset], {**model.changes, **settings})
-        chosen = changed(chosen, {"train.failed": f"{TRAINING}-failed"} if chosen.model.outcomes else {})
-        failed = load_bank(chosen.train.failed, options.data) if chosen.train.failed else None
+        failed = {"train.failed": f"{TRAINING}-failed"} if PRESETS[model.preset].model.outcomes else {}
         row = f"{model.name}, seed {seed}"
-        with Bars({f"{row}: objects": 1, f"{row}: training": options.steps}, "") as bars:
-            objects, steps = (bars.callback(f"{row}: {job}") for job in ("objects", "training"))
-            examples = load_examples(bank, chosen, options.data, objects, failed)
-            train(examples, chosen, out, options.device, steps)
+        with Bars({f"{row}: {what}": 1 for what in ("objects", "steps")}, "") as bars:
+            train_on(
+                bank, model.preset, {**model.changes, **settings, **failed}, out, options.data, options.device,
+                lambda what, done, total: bars.callback(f"{row}: {what}")(done, total),
+            )  # fmt: skip
     return out
 
 

@@ -56,7 +56,7 @@ def stored_rows(name: str) -> list[MetricRow]:
 # Where everything is from
 
 
-def test_a_study_whose_data_is_missing_says_so(tmp_path):
+def test_a_study_whose_data_is_missing_says_so(tmp_path: Path) -> None:
     study = [sys.executable, "-m", "simeval.benchmarks.retrieval", "--data", str(tmp_path)]
     ended = subprocess.run(study, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert ended.returncode == 2

@@ -75,6 +75,11 @@ class Basis(NamedTuple):
     mean: Tensor  # (22,)
     components: Tensor  # (C, 22), orthonormal rows
 
+    @staticmethod
+    def sizes(components: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each of its numbers."""
+        return {"mean": (JOINT_COUNT,), "components": (components, JOINT_COUNT)}
+
     def write(self, unit: Tensor) -> Tensor:
         """(N, C) of joints (N, 22), −1 to 1."""
         return (unit - self.mean) @ self.components.T
@@ -96,6 +101,16 @@ class Autoencoder(NamedTuple):
     out: Tensor  # (22, H)
     out_bias: Tensor  # (22,)
 
+    @staticmethod
+    def sizes(components: int) -> dict[str, tuple[int, ...]]:
+        """Shape of each of its numbers."""
+        return {
+            "into": (VAE_HIDDEN, JOINT_COUNT), "into_bias": (VAE_HIDDEN,),
+            "code": (components, VAE_HIDDEN), "code_bias": (components,),
+            "back": (VAE_HIDDEN, components), "back_bias": (VAE_HIDDEN,),
+            "out": (JOINT_COUNT, VAE_HIDDEN), "out_bias": (JOINT_COUNT,),
+        }  # fmt: skip
+
     def write(self, unit: Tensor) -> Tensor:
         """(N, C), the mean of the posterior, of joints (N, 22), −1 to 1."""
         return (unit @ self.into.T + self.into_bias).tanh() @ self.code.T + self.code_bias
@@ -107,6 +122,11 @@ class Autoencoder(NamedTuple):
 
 Latents = Basis | Autoencoder
 """Fewer numbers that the joints are written in."""
+LATENTS: dict[str, tuple[str, type[Basis] | type[Autoencoder]]] = {
+    "pca": ("basis", Basis),
+    "vae": ("autoencoder", Autoencoder),
+}
+"""By `CodeSpec.joints`: what they are called in a file of weights, and their class."""
 
 
 class Scale(NamedTuple):

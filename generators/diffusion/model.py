@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simeval.configuration import read_config, read_weights
 from simeval.errors import DataError
-from simeval.generators.diffusion.coding import VAE_HIDDEN, Autoencoder, Basis, Grasps, Latents, Place, Scale, read_code
+from simeval.generators.diffusion.coding import LATENTS, Grasps, Latents, Place, Scale, read_code
 from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
 from simeval.generators.diffusion.local import LocalDenoiser, Scene
@@ -162,8 +162,8 @@ class GraspModel:
         weights = {f"network.{k}": v.half() for k, v in self.network.state_dict().items()}
         weights |= {"scale.low": self.scale.low, "scale.high": self.scale.high}
         if self.latents:
-            kind = "basis" if isinstance(self.latents, Basis) else "autoencoder"
-            weights |= {f"{kind}.{name}": value for name, value in self.latents._asdict().items()}
+            prefix, _ = LATENTS[self.config.code.joints]
+            weights |= {f"{prefix}.{name}": value for name, value in self.latents._asdict().items()}
         save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
         (folder / CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n")
 
@@ -191,11 +191,10 @@ def load_model(folder: Path) -> GraspModel:
 
 
 def _latents(config: ModelConfig, found: Mapping[str, Tensor]) -> Latents | None:
-    if config.code.joints == "pca":
-        return Basis(*(found[f"basis.{name}"] for name in Basis._fields))
-    if config.code.joints == "vae":
-        return Autoencoder(*(found[f"autoencoder.{name}"] for name in Autoencoder._fields))
-    return None
+    if config.code.joints not in LATENTS:
+        return None
+    prefix, kind = LATENTS[config.code.joints]
+    return kind(*(found[f"{prefix}.{name}"] for name in kind._fields))
 
 
 def _check_sizes(model: GraspModel) -> None:
@@ -203,16 +202,10 @@ def _check_sizes(model: GraspModel) -> None:
     wanted: dict[str, tuple[Tensor, tuple[int, ...]]] = {
         "scale.low": (model.scale.low, (code.size,)), "scale.high": (model.scale.high, (code.size,)),
     }  # fmt: skip
-    if isinstance(model.latents, Basis):
-        wanted["basis.mean"] = (model.latents.mean, (JOINT_COUNT,))
-        wanted["basis.components"] = (model.latents.components, (code.components, JOINT_COUNT))
-    if isinstance(model.latents, Autoencoder):
-        sizes = Autoencoder(
-            (VAE_HIDDEN, JOINT_COUNT), (VAE_HIDDEN,), (code.components, VAE_HIDDEN), (code.components,),
-            (VAE_HIDDEN, code.components), (VAE_HIDDEN,), (JOINT_COUNT, VAE_HIDDEN), (JOINT_COUNT,),
-        )  # fmt: skip
-        for name, value in model.latents._asdict().items():
-            wanted[f"autoencoder.{name}"] = (value, getattr(sizes, name))
+    if model.latents:
+        prefix, kind = LATENTS[code.joints]
+        for name, shape in kind.sizes(code.components).items():
+            wanted[f"{prefix}.{name}"] = (getattr(model.latents, name), shape)
     for name, (value, shape) in wanted.items():
         if value.shape != shape:
             raise RuntimeError(f"{name} has shape {tuple(value.shape)}, expected {shape}")

@@ -111,8 +111,7 @@ def _chronological(recordings: Recordings, protocol: str, unlabelled: bool = Fal
     for session in _names(recordings.sessions):
         early, late = [], []
         for label in LABELS:
-            own = np.flatnonzero((recordings.sessions == session) & (recordings.labels == label))
-            own = own[np.argsort(recordings.repetitions[own], kind="stable")]
+            own = recordings.in_time(session, label)
             early.append(own[: len(own) // 2])
             late.append(own[len(own) // 2 :])
         yield Split(protocol, session, np.concatenate(early), np.concatenate(late), _none(), unlabelled)

@@ -61,14 +61,18 @@ class Recordings:
         """(N,) index of each label in LABELS."""
         return np.array([LABELS.index(label) for label in self.labels.tolist()], dtype=np.intp)
 
+    def in_time(self, session: str, label: str) -> NDArray[np.intp]:
+        """Return the rows of a grasp's trials in a session, as they came."""
+        own = np.flatnonzero((self.sessions == session) & (self.labels == label))
+        return own[np.argsort(self.repetitions[own], kind="stable")]
+
     def latest(self, count: int) -> "Recordings":
         """Return the last `count` trials of each grasp in each session, in their order; 0: all."""
         if not count:
             return self
         kept = []
         for session, label in {*zip(self.sessions.tolist(), self.labels.tolist(), strict=True)}:
-            own = np.flatnonzero((self.sessions == session) & (self.labels == label))
-            kept.append(own[np.argsort(self.repetitions[own], kind="stable")][-count:])
+            kept.append(self.in_time(session, label)[-count:])
         return self[np.sort(np.concatenate(kept))]
 
     def cropped(self, samples: int) -> "Recordings":
