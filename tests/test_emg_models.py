@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from simeval.emg.features import FEATURES, autoregressive, feature_matrix
-from simeval.emg.models.config import ClassicalConfig, Config, EnsembleConfig, NetworkConfig
+from simeval.emg.models.config import Augmentation, ClassicalConfig, Config, EnsembleConfig, NetworkConfig
 from simeval.emg.models.presets import PRESETS, preset, shipped
 from simeval.emg.models.store import load_classifier, make_classifier, save_classifier, train_classifier
 from simeval.emg.models.transfer import moved
@@ -23,6 +23,7 @@ QUICK: dict[str, Config] = {
     "lda": LDA,
     "svm": SVM,
     "band-net": NETWORK,
+    "mixup": NETWORK.model_copy(update={"augment": Augmentation(mixup=0.5)}),
     "windows": NETWORK.model_copy(update={"frames": 5}),
     "resnet18": NETWORK.model_copy(update={"architecture": "resnet18", "width": 8, "learning_rate": 0.003}),
     "ensemble": EnsembleConfig(parts=(NETWORK, LDA), samples=SAMPLES),

@@ -10,7 +10,7 @@ from simeval.emg import evaluate as evaluation
 from simeval.emg.evaluate import evaluate
 from simeval.emg.metrics import calibration_curve, calibration_error, confusion, rejection_curve, score
 from simeval.emg.models import presets
-from simeval.emg.models.config import ClassicalConfig, EnsembleConfig
+from simeval.emg.models.config import ClassicalConfig, EnsembleConfig, NetworkConfig
 from simeval.emg.protocols import PROTOCOLS, check_split, make_splits
 from simeval.emg.recordings import LABELS, Recordings
 from simeval.emg.summary import METRICS, paired, summarise
@@ -36,8 +36,10 @@ def test_every_protocol_keeps_apart_what_it_says(name: str, trials: Recordings):
             assert set(train.subjects) == set(target.subjects)
         if "subject" in name:
             assert not set(train.subjects) & set(target.subjects)
-        if name == "chronological":
+        if name in ("chronological", "chronological-validation"):
             assert train.repetitions.max() < target.repetitions.min()
+        if name == "chronological-validation":  # of 21 repetitions, 10 are the first half
+            assert target.repetitions.max() == 9
         if name.startswith("calibration"):
             k = int(split.fold.split("k=")[1])
             assert [int((trials[split.calibration].labels == label).sum()) for label in LABELS] == [k] * 6
@@ -46,7 +48,10 @@ def test_every_protocol_keeps_apart_what_it_says(name: str, trials: Recordings):
         assert split.unlabelled == name.endswith("unlabelled")
 
 
-@pytest.mark.parametrize("name", ["leave-one-day-out", "leave-one-subject-out", "calibration-day", "chronological"])
+@pytest.mark.parametrize(
+    "name",
+    ["leave-one-day-out", "leave-one-subject-out", "calibration-day", "chronological", "chronological-validation"],
+)
 def test_a_split_that_mixes_is_refused(name: str, trials: Recordings):
     split = make_splits(name, trials)[0]
     stray = split.test[-1:]
@@ -128,6 +133,23 @@ def test_evaluation_resumes_and_gives_the_same(
     for a, b in zip(first, again, strict=True):
         np.testing.assert_array_equal(a.probabilities, b.probabilities)
         np.testing.assert_array_equal(a.rows, b.rows)
+
+
+def test_networks_of_one_device_are_not_taken_for_those_of_another(
+    trials: Recordings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(presets.PRESETS, "band-net", NetworkConfig(width=8, steps=2, epochs=0, samples=250))
+    asked = trials, ["pooled"], ["lda", "band-net"]
+    monkeypatch.setitem(presets.PRESETS, "lda", ClassicalConfig(features=("hudgins",), samples=250))
+    evaluate(*asked, seeds=1, work=tmp_path)
+    for device, finished in (("cpu", ["lda", "band-net"]), ("cuda", ["lda"])):
+        found = evaluate(*asked, seeds=1, work=tmp_path, only_finished=True, device=device)
+        assert [t.model for t in found] == finished
+
+
+def test_a_device_that_is_not_there_is_refused(trials: Recordings):
+    with pytest.raises(SettingError, match="device 'nowhere' can't be used"):
+        evaluate(trials, ["pooled"], ["band-net"], seeds=1, device="nowhere")
 
 
 def test_aligning_helps_on_new_days(quick: dict, trials: Recordings):

@@ -155,6 +155,12 @@ def simeval(*arguments: object) -> int:
     return int(stop.value.code or 0)
 
 
+def test_training_refuses_a_device_that_is_not_there(here: Path, capsys: pytest.CaptureFixture[str]):
+    assert simeval("emg", "train", "--recordings", "synthetic", "--out", here / "model", "--device", "nowhere") == 2
+    assert "device 'nowhere' can't be used" in capsys.readouterr().err
+    assert not (here / "model").exists()
+
+
 def test_train_then_stream_a_file(here: Path, capsys: pytest.CaptureFixture[str]):
     trials = make_synthetic(subjects=1, sessions=1, repetitions=6, seconds=3.0)
     write_npz(here / "own.npz", trials)

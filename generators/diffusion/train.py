@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simeval.bank import GraspBank, load_bank
 from simeval.dataset.label import label
+from simeval.devices import check_device
 from simeval.errors import DataError, SettingError
 from simeval.generators.diffusion.coding import Basis, Grasps, Place, fit_basis, fit_latents, fit_scale, write_code
 from simeval.generators.diffusion.config import Preset, changed, preset
@@ -23,7 +24,6 @@ from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import GraspModel, Objects
 from simeval.generators.diffusion.noise import Schedule, target
 from simeval.generators.energy.energy import hand_tensors, place
-from simeval.generators.energy.generator import check_device
 from simeval.grasp import Array, GraspBatch
 from simeval.objects import ObjectLibrary
 

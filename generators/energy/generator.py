@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
+from simeval.devices import check_device
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
@@ -153,19 +154,6 @@ def nearby(grasps: GraspBatch, copies: int, seed: int) -> GraspBatch:
     draw[::copies] = 0
     turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
     return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch can't use.
-
-    Raises:
-        SettingError: it isn't there.
-    """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise SettingError(f"device {device!r} can't be used ({reason}); cpu always can") from None
 
 
 def descend(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from simeval.commands.options import key_values, say, show
+from simeval.commands.options import Device, key_values, say, show
 from simeval.errors import INTERRUPTED, DataError, SettingError, unknown_name
 
 if TYPE_CHECKING:
@@ -45,19 +45,22 @@ def train(
         list[str] | None, typer.Option("--set", help="Change a setting of the preset; repeatable.", metavar="KEY=VALUE")
     ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = "cpu",
     data: Data = None,
 ) -> None:
     """Train a classifier on all trials of some recordings."""
+    from simeval.devices import check_device
     from simeval.emg.files import load_recordings
     from simeval.emg.models.presets import preset
     from simeval.emg.models.store import save_classifier, train_classifier
 
     if out.exists() and not out.is_dir():
         raise DataError(f"--out {out}: there is a file of that name")
+    check_device(device)
     config = _changed(preset(model), key_values("--set", settings or []))
     found = load_recordings(recordings, data)
     say(f"training {model} on {len(found)} {found.data_kind} trials")
-    save_classifier(out, train_classifier(config, found, seed))
+    save_classifier(out, train_classifier(config, found, seed, device))
     say(f"weights: {out}")
 
 
@@ -77,6 +80,7 @@ def evaluate(
     work: Annotated[Path, typer.Option("--work", help="Finished folds are kept here.", metavar="DIR")] = Path(
         "runs/emg"
     ),
+    device: Device = "cpu",
     format: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     data: Data = None,
 ) -> None:
@@ -93,7 +97,9 @@ def evaluate(
     wanted = protocols or [p for p in USUAL if _possible(p, found)]
     with Bars({"folds": 1}, "folds") as bars:
         try:
-            tested = run(found, wanted, models or ["lda", "svm", "band-net"], seeds, work, bars.callback("folds"))
+            tested = run(
+                found, wanted, models or ["lda", "svm", "band-net"], seeds, work, bars.callback("folds"), device=device
+            )
         except KeyboardInterrupt:
             bars.close()
             say("interrupted: finished folds are kept. The same command goes on.")

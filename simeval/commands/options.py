@@ -26,6 +26,7 @@ Workers = Annotated[
     int | None,
     typer.Option("--workers", "-j", min=0, help="Processes; all cores by default, 0: no other process."),
 ]
+Device = Annotated[str, typer.Option("--device", help="Where networks are trained: cpu or cuda.")]
 
 
 def all_cores() -> int:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from simeval.commands.options import Data, key_values, say
+from simeval.commands.options import Data, Device, key_values, say
 from simeval.errors import INTERRUPTED, DataError
 
 
@@ -20,7 +20,7 @@ def train(
         list[str] | None,
         typer.Option("--set", help="Change a setting of the preset; repeatable.", metavar="train.steps=1000"),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     data: Data = None,
 ) -> None:
     """Train a generator on a set of grasps; never on objects of the val or test split.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from simeval.devices import check_device
 from simeval.emg.metrics import Indices
 from simeval.emg.models.base import Classifier
 from simeval.emg.models.config import Config
@@ -24,7 +25,7 @@ from simeval.grasp import Array
 VERSION = 1
 """Changes whenever the same split and configuration would give another posterior: stored ones are then made anew."""
 SEEDS = 5
-_FIXED = ("chronological", "leave-one-day-out", "leave-one-subject-out")
+_FIXED = ("chronological", "chronological-validation", "leave-one-day-out", "leave-one-subject-out")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class Tested:
 def evaluate(
     recordings: Recordings, protocols: Sequence[str], models: Sequence[str], seeds: int = SEEDS,
     work: Path | None = None, progress: Callable[[int, int], None] | None = None, only_finished: bool = False,
+    device: str = "cpu",
 ) -> list[Tested]:  # fmt: skip
     """Train and test; resumable where there is a folder to keep results in.
 
@@ -57,9 +59,10 @@ def evaluate(
         work: folder of finished folds.
         progress: called with (done, total) folds.
         only_finished: run nothing, return what is stored.
+        device: where networks are trained, as torch names it.
 
     Raises:
-        SettingError: unknown protocol or model.
+        SettingError: unknown protocol or model; a device that isn't there.
         DataError: the recordings don't have what a protocol needs.
     """
     jobs: list[tuple[str, Config, Split, int]] = []
@@ -70,7 +73,9 @@ def evaluate(
                     config = preset(name)
                     if seed == 0 or not same_for_all_seeds(protocol, config):
                         jobs.append((name, config, split, seed))
-    runner = Runner(recordings, work, only_finished)
+    if not only_finished:
+        check_device(device)
+    runner = Runner(recordings, work, only_finished, device)
     found = []
     for done, (name, config, split, seed) in enumerate(jobs):
         probabilities = runner.posteriors(name, config, split, seed)
@@ -90,10 +95,13 @@ def same_for_all_seeds(protocol: str, config: Config) -> bool:
 class Runner:
     """Posteriors of splits, from the store where they are in it."""
 
-    def __init__(self, recordings: Recordings, work: Path | None = None, only_finished: bool = False) -> None:
+    def __init__(
+        self, recordings: Recordings, work: Path | None = None, only_finished: bool = False, device: str = "cpu"
+    ) -> None:
         self._recordings = recordings
         self._work = work
         self._only_finished = only_finished
+        self._device = device
         self._content = digest(recordings)
         self._last: dict[str, tuple[Any, Classifier]] = {}  # by configuration
 
@@ -105,6 +113,8 @@ class Runner:
             return combine(finished) if len(finished) == len(parts) else None
         if same_for_all_seeds(split.protocol, config):
             seed = 0
+        if config.kind == "network" and self._device != "cpu":
+            name = f"{name}-{self._device}"  # rounds differently, so isn't mixed with the others
         path = None if self._work is None else _path(self._work, self._content, name, config, split, seed)
         if path is not None and path.is_file():
             return np.load(path, allow_pickle=False).astype(np.float64)
@@ -119,7 +129,7 @@ class Runner:
         align = split.unlabelled or len(split.calibration) > 0
         kind, training = config.model_dump_json(), (seed, align, split.train.tobytes())
         if kind not in self._last or self._last[kind][0] != training:
-            fitted = make_classifier(config)
+            fitted = make_classifier(config, self._device)
             fitted.fit(recordings[split.train], seed, align)
             self._last[kind] = (training, fitted)
         classifier = copy.deepcopy(self._last[kind][1])

@@ -5,12 +5,14 @@
 | `pooled` | 80 % of all trials at random (10 % validation), as in the source paper | 10 % |
 | `within-session` | nine tenths of a session's trials | the other tenth, in turn |
 | `chronological` | the first half of each grasp's repetitions in a session | the second half |
+| `chronological-validation` | the first half, 60 % or 80 % of that first half | the rest of that half |
 | `leave-one-day-out` | a subject's other days | one day |
 | `leave-one-subject-out` | the other subjects | one subject |
 | `calibration-day`, `calibration-subject` | other days or subjects, k trials of each grasp of the target | its others |
 
-All but the first two also come with `-unlabelled` behind their names: the model sees the test trials without their
-labels before it is tested on them, to align and to train itself. This is what a session's use without labels is worth.
+All but the first two and the validation also come with `-unlabelled` behind their names: the model sees the test
+trials without their labels before it is tested on them, to align and to train itself. This is what a session's use
+without labels is worth.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,6 +28,7 @@ from simeval.errors import DataError, unknown_name
 FOLDS = 10
 CALIBRATION_TRIALS = (1, 2, 5, 10, 20)
 UNLABELLED = "-unlabelled"
+VALIDATION_SHARES = (0.5, 0.6, 0.8)
 Rows = NDArray[np.intp]
 
 
@@ -117,6 +120,17 @@ def _chronological(recordings: Recordings, protocol: str, unlabelled: bool = Fal
         yield Split(protocol, session, np.concatenate(early), np.concatenate(late), _none(), unlabelled)
 
 
+def _validation(recordings: Recordings, seed: int) -> Iterator[Split]:
+    """What settings may be chosen on: nothing of a session's second half."""
+    for session in _names(recordings.sessions):
+        halves = [own[: len(own) // 2] for own in (recordings.in_time(session, label) for label in LABELS)]
+        for share in VALIDATION_SHARES:
+            early = [own[: int(share * len(own))] for own in halves]
+            late = [own[int(share * len(own)) :] for own in halves]
+            fold = f"{session}/{round(100 * share)}%"
+            yield Split("chronological-validation", fold, np.concatenate(early), np.concatenate(late), _none())
+
+
 def _days(recordings: Recordings, protocol: str, unlabelled: bool = False) -> Iterator[Split]:
     """Each session of a subject who has several; trained on the others."""
     for subject in _names(recordings.subjects):
@@ -158,6 +172,7 @@ PROTOCOLS: dict[str, Callable[[Recordings, int], Iterator[Split]]] = {
     "within-session": _within,
     "chronological": lambda r, seed: _chronological(r, "chronological"),
     "chronological-unlabelled": lambda r, seed: _chronological(r, "chronological-unlabelled", True),
+    "chronological-validation": _validation,
     "leave-one-day-out": lambda r, seed: _days(r, "leave-one-day-out"),
     "leave-one-day-out-unlabelled": lambda r, seed: _days(r, "leave-one-day-out-unlabelled", True),
     "leave-one-subject-out": lambda r, seed: _subjects(r, "leave-one-subject-out"),
@@ -173,6 +188,7 @@ NEEDS = {
     "pooled": "pooled needs 10 trials at least;",
     "within-session": f"within-session needs {FOLDS} trials of each grasp in a session;",
     "chronological": "chronological needs a session;",
+    "chronological-validation": "chronological-validation needs a session;",
     "leave-one-day-out": "leave-one-day-out needs a subject with several sessions;",
     "leave-one-subject-out": "leave-one-subject-out needs several subjects;",
     "calibration-day": "calibration-day needs a subject with several sessions;",

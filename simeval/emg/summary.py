@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +70,10 @@ def paired(found: Sequence[Tested], recordings: Recordings, a: str, b: str) -> d
         once = len({t.seed for t in own}) != len({t.seed for t in other})
         left, right = _right_by_trial(own, once), _right_by_trial(other, once)
         sessions = {key: str(recordings.sessions[int(key.split("/")[0])]) for key in left}
-        differences[protocol, group] = paired_difference(left, right, sessions)
+        found_here = paired_difference(left, right, sessions)
+        estimate = found_here.estimate  # few sessions can leave it wider than differences of shares can be
+        inside = replace(estimate, low=max(-1.0, estimate.low), high=min(1.0, estimate.high))
+        differences[protocol, group] = replace(found_here, estimate=inside)
     return differences
 
 

@@ -39,6 +39,9 @@ class Augmentation(BaseModel):
     """Of both channels together, of each, and of its spectrum's tilt."""
     shift: int = Field(default=2, ge=0)
     """Frames that a trial is moved in time at most."""
+    mixup: float = Field(default=0, ge=0)
+    """Trials are blended in pairs, and their labels (Zhang et al. 2018, ICLR), by shares from Beta(`mixup`, `mixup`);
+    0: never."""
 
 
 class NetworkConfig(_Learner):
@@ -67,6 +70,8 @@ class NetworkConfig(_Learner):
     """Go on with the target's trials, or anew with the training trials moved onto them as well."""
     calibration_steps: int = Field(default=100, ge=0)
     """Of going on, at a third of the learning rate."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of the posteriors: below 1 surer. Blended trials leave a network less sure than it is right."""
     members: int = Field(default=1, ge=1)
     """Networks trained from different seeds; their posteriors are averaged."""
 

@@ -1,5 +1,6 @@
 """Networks on spectrograms: training, calibration, posteriors."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +37,9 @@ class _Source:
 class Network:
     """See `Classifier`. Training is the same on one machine for one seed; torch's own generator isn't touched."""
 
-    def __init__(self, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig, device: str = "cpu") -> None:
         self.config = config
+        self._device = torch.device(device)
         self._networks: list[nn.Module] = []
         self._mean = self._deviation = np.zeros(0)
         self._source: _Source | None = None
@@ -54,7 +56,7 @@ class Network:
         self._refer(images)
         unit = self._aligned(images, train.sessions) if align else self._unit(images)
         self._labelled = unit, train.targets
-        self._train(torch.from_numpy(unit), torch.from_numpy(train.targets), seed)
+        self._train(unit, train.targets, seed)
 
     def adapt(self, signals: Array) -> None:
         """See `Classifier`."""
@@ -63,9 +65,8 @@ class Network:
         unit = self._unit(images)
         known, targets = self._labelled
         for turn in range(ROUNDS):
-            chosen, guessed = believed(self.predict_proba(signals))
-            joined = torch.from_numpy(np.concatenate([known, unit[chosen]]))
-            self._tune(joined, torch.from_numpy(np.concatenate([targets, guessed])), turn)
+            chosen, guessed = believed(self._posteriors(signals, 1.0))
+            self._tune(np.concatenate([known, unit[chosen]]), np.concatenate([targets, guessed]), turn)
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:
         """See `Classifier`.
@@ -80,9 +81,9 @@ class Network:
             self._anew(images, targets, seed)
             return
         self._labelled = self._unit(images), targets
-        self._tune(torch.from_numpy(self._labelled[0]), torch.from_numpy(targets), seed)
+        self._tune(*self._labelled, seed)
 
-    def _tune(self, images: Tensor, targets: Tensor, seed: int) -> None:
+    def _tune(self, images: NDArray[np.float32], targets: NDArray[np.intp], seed: int) -> None:
         """Go on training, more slowly."""
         for member, network in enumerate(self._networks):
             self._steps(network, images, targets, seed * 1000 + member, self.config.calibration_steps, SLOWER)
@@ -98,27 +99,30 @@ class Network:
         images = np.concatenate([others, *[images] * CALIBRATION_WEIGHT])
         targets = np.concatenate([source.targets, *[targets] * CALIBRATION_WEIGHT])
         self._labelled = self._unit(images), targets
-        self._train(torch.from_numpy(self._labelled[0]), torch.from_numpy(targets), seed)
+        self._train(*self._labelled, seed)
 
-    @torch.no_grad()
     def predict_proba(self, signals: Array) -> Array:
         """See `Classifier`. Where the network sees less than the trial: the geometric mean over its windows."""
-        images = torch.from_numpy(self._unit(self._images(signals)))
+        return self._posteriors(signals, self.config.temperature)
+
+    @torch.no_grad()
+    def _posteriors(self, signals: Array, temperature: float) -> Array:
+        images = torch.from_numpy(self._unit(self._images(signals))).to(self._device)
         width = self.config.frames or images.shape[3]
         starts = range(0, images.shape[3] - width + 1, max(1, width // 2))
-        total = torch.zeros(len(images), len(LABELS))
+        total = torch.zeros(len(images), len(LABELS), device=self._device)
         for start in starts:
             window = images[..., start : start + width]
             members = [_posterior(network, window) for network in self._networks]
             total += torch.log(torch.stack(members).mean(dim=0) + 1e-6)
-        return torch.softmax(total / len(starts), dim=1).double().numpy()
+        return torch.softmax(total / len(starts) / temperature, dim=1).double().cpu().numpy()
 
     def tensors(self) -> Tensors:
         """See `Classifier`."""
         found = {"mean": self._mean.astype(np.float32), "deviation": self._deviation.astype(np.float32)}
         for number, network in enumerate(self._networks):
             for name, value in network.state_dict().items():
-                found[f"{number}.{name}"] = value.float().numpy()
+                found[f"{number}.{name}"] = value.float().cpu().numpy()
         return found
 
     def restore(self, tensors: Tensors) -> None:
@@ -136,7 +140,7 @@ class Network:
                 network.load_state_dict({name: v.to(state[name].dtype).reshape(v.shape) for name, v in found.items()})
             except RuntimeError as error:
                 raise ValueError(" ".join(str(error).split())[:200]) from None
-            self._networks.append(network.eval())
+            self._networks.append(network.to(self._device).eval())
         self._source = None
 
     # Images
@@ -170,22 +174,24 @@ class Network:
             torch.manual_seed(seed)
             return make_network(config.architecture, len(CHANNELS), bands, config.width, len(LABELS))
 
-    def _train(self, images: Tensor, targets: Tensor, seed: int) -> None:
+    def _train(self, images: NDArray[np.float32], targets: NDArray[np.intp], seed: int) -> None:
         config = self.config
         steps = max(config.steps, round(config.epochs * len(images) / config.batch))
         self._networks = []
         for member in range(config.members):
             own = seed * 1000 + member
-            network = self._fresh(own)
+            network = self._fresh(own).to(self._device)
             self._steps(network, images, targets, own, steps)
             self._networks.append(network)
 
     def _steps(
-        self, network: nn.Module, images: Tensor, targets: Tensor, seed: int, steps: int, slower: float = 1.0
-    ) -> None:
+        self, network: nn.Module, known: NDArray[np.float32], labels: NDArray[np.intp], seed: int, steps: int,
+        slower: float = 1.0,
+    ) -> None:  # fmt: skip
         """Train one network by so many steps, `slower` times the learning rate."""
-        config = self.config
-        draw = torch.Generator().manual_seed(seed)
+        config, device = self.config, self._device
+        images, targets = torch.from_numpy(known).to(device), torch.from_numpy(labels).to(device)
+        draw = torch.Generator(device).manual_seed(seed)
         rate = slower * config.learning_rate
         optimizer: torch.optim.Optimizer
         if config.optimizer == "sgd":
@@ -196,16 +202,22 @@ class Network:
         if config.schedule == "one-cycle":
             schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps + 1, pct_start=0.2)
         network.train()
-        order = torch.empty(0, dtype=torch.int64)
+        order = torch.empty(0, dtype=torch.int64, device=device)
         batch = min(config.batch, len(images))
-        with torch.random.fork_rng(devices=[]):
+        shares = _shares(config.augment, seed, steps)
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []), _same_each_time():
             torch.manual_seed(seed)  # dropout draws from torch's generator
-            for _ in range(steps):
+            for share in shares:
                 if len(order) < batch:
-                    order = torch.randperm(len(images), generator=draw)
+                    order = torch.randperm(len(images), generator=draw, device=device)
                 rows, order = order[:batch], order[batch:]
-                logits = network(self._drawn(images[rows], draw))
-                loss = nn.functional.cross_entropy(logits, targets[rows], label_smoothing=config.label_smoothing)
+                seen, right = self._drawn(images[rows], draw), targets[rows]
+                if share < 1:
+                    others = torch.randperm(batch, generator=draw, device=device)
+                    logits = network(share * seen + (1 - share) * seen[others])
+                    loss = share * self._loss(logits, right) + (1 - share) * self._loss(logits, right[others])
+                else:
+                    loss = self._loss(network(seen), right)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -215,28 +227,40 @@ class Network:
             raise DataError("the network's loss is not finite: lower learning_rate")
         network.eval()
 
+    def _loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(logits, targets, label_smoothing=self.config.label_smoothing)
+
     def _drawn(self, images: Tensor, draw: torch.Generator) -> Tensor:
         """A batch as the network sees it in training."""
         if self.config.frames:
-            first = torch.randint(images.shape[3] - self.config.frames + 1, (len(images),), generator=draw)
-            images = _frames(images, first[:, None] + torch.arange(self.config.frames))
+            starts = images.shape[3] - self.config.frames + 1
+            first = torch.randint(starts, (len(images), 1), generator=draw, device=images.device)
+            images = _frames(images, first + torch.arange(self.config.frames, device=images.device))
         return augmented(images, self.config.augment, draw) if self.config.augment else images
 
 
 def augmented(images: Tensor, augment: Augmentation, draw: torch.Generator) -> Tensor:
     """(B, C, bands, frames), with gains, tilt, noise and a shift in time drawn for each trial."""
     count, channels, bands, frames = images.shape
+    device = images.device
 
     def normal(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=draw)
+        return torch.randn(shape, generator=draw, device=device)
 
-    tilt = torch.linspace(-1, 1, bands)[:, None]
+    tilt = torch.linspace(-1, 1, bands, device=device)[:, None]
     gain = normal(count, 1, 1, 1) + normal(count, channels, 1, 1) + normal(count, channels, 1, 1) * tilt
     images = images + augment.gain * gain + augment.noise * normal(*images.shape)
     if augment.shift:
-        by = torch.randint(-augment.shift, augment.shift + 1, (count, 1), generator=draw)
-        images = _frames(images, (torch.arange(frames) + by).clamp(0, frames - 1))
+        by = torch.randint(-augment.shift, augment.shift + 1, (count, 1), generator=draw, device=device)
+        images = _frames(images, (torch.arange(frames, device=device) + by).clamp(0, frames - 1))
     return images
+
+
+def _shares(augment: Augmentation | None, seed: int, steps: int) -> list[float]:
+    """What a trial keeps of itself at each step, when it is blended with another; 1: all."""
+    if augment is None or not augment.mixup:
+        return [1.0] * steps
+    return np.random.default_rng(seed).beta(augment.mixup, augment.mixup, steps).tolist()
 
 
 def _frames(images: Tensor, which: Tensor) -> Tensor:
@@ -251,6 +275,11 @@ def _statistics(images: Array, standardise: bool) -> tuple[Array, Array]:
     if not standardise:
         return np.zeros_like(mean), np.ones_like(mean)
     return mean, images.std(axis=_AXES, keepdims=True) + 1e-6
+
+
+def _same_each_time() -> AbstractContextManager[None]:
+    """On a GPU: one algorithm, whole single precision."""
+    return torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False)
 
 
 def _posterior(network: nn.Module, images: Tensor) -> Tensor:

@@ -42,13 +42,13 @@ def window_samples(config: Config) -> int:
     return config.samples
 
 
-def train_classifier(config: Config, recordings: Recordings, seed: int = 0) -> Trained:
+def train_classifier(config: Config, recordings: Recordings, seed: int = 0, device: str = "cpu") -> Trained:
     """Fit a classifier on all trials of checked recordings.
 
     Raises:
         DataError: too few or too short trials.
     """
-    classifier = make_classifier(config)
+    classifier = make_classifier(config, device)
     classifier.fit(recordings, seed)
     window = min(window_samples(config), recordings.signals.shape[2])
     count = recordings.signals.shape[2] // window
@@ -57,15 +57,15 @@ def train_classifier(config: Config, recordings: Recordings, seed: int = 0) -> T
     return Trained(config, classifier, np.quantile(deviation, (0.001, 0.999), axis=0))
 
 
-def make_classifier(config: Config) -> Classifier:
-    """Return an untrained classifier."""
+def make_classifier(config: Config, device: str = "cpu") -> Classifier:
+    """Return an untrained classifier; a network trains on `device`, as torch names it."""
     from simeval.emg.models.classical import Classical
     from simeval.emg.models.ensemble import Ensemble
     from simeval.emg.models.neural import Network
 
     if config.kind == "ensemble":
-        return Ensemble(config, [make_classifier(part) for part in config.parts])
-    return Network(config) if config.kind == "network" else Classical(config)
+        return Ensemble(config, [make_classifier(part, device) for part in config.parts])
+    return Network(config, device) if config.kind == "network" else Classical(config)
 
 
 def save_classifier(folder: Path, trained: Trained) -> None:
