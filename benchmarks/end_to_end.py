@@ -70,8 +70,8 @@ SOURCES = tuple(
 )
 """The source system's generators."""
 SAME_SESSION = Signal("same-session", "uci", "svm")
-NEW_DAY_CALIBRATED = Signal("calibrated-day:5", "uci-2", "ensemble")
-NEW_DAY = Signal("new-day", "uci-2", "band-net")
+NEW_DAY_CALIBRATED = Signal("calibrated-day:5", "uci-2", "ensemble-plain")
+NEW_DAY = Signal("new-day", "uci-2", "band-net-plain")
 NEW_PERSON = Signal("new-person", "uci-1", "lda")
 PARTS = (
     Part((BEST, CLASSICAL), (SAME_SESSION, NEW_DAY_CALIBRATED, NEW_DAY, NEW_PERSON)),

@@ -10,6 +10,7 @@ from simeval.errors import unknown_name
 _LDA, _SVM = ClassicalConfig(kind="lda"), ClassicalConfig(kind="svm")
 _LDA_RECENT, _SVM_RECENT = _LDA.model_copy(update={"recent": 15}), _SVM.model_copy(update={"recent": 20})
 _BAND_NET = NetworkConfig(augment=Augmentation(gain=0.15, mixup=0.5), temperature=0.45)
+_PLAIN = NetworkConfig()
 _RESNET = NetworkConfig(architecture="resnet18", width=32, epochs=40, steps=1, augment=Augmentation(noise=0.25))
 
 PRESETS: dict[str, Config] = {
@@ -22,15 +23,16 @@ PRESETS: dict[str, Config] = {
         steps=1,
     ),
     "band-net": _BAND_NET,
-    "band-net-plain": NetworkConfig(),
+    "band-net-plain": _PLAIN,
     "general": NetworkConfig(frames=7, steps=3000),
     "ensemble": EnsembleConfig(parts=(_BAND_NET, _SVM)),
+    "ensemble-plain": EnsembleConfig(parts=(_PLAIN, _SVM)),
     "lda-recent": _LDA_RECENT,
     "svm-recent": _SVM_RECENT,
     "ensemble-recent": EnsembleConfig(parts=(_BAND_NET, _SVM_RECENT, _LDA_RECENT)),
 }  # fmt: skip
 """Classifiers by name; `resnet18-source` is the source system's; `general` decides on windows of 1 s; `…-recent` are
-for the rest of a day; `band-net-plain` is `band-net` before gains were drawn from a wider range and trials blended.
+for the rest of a day; `…-plain` are those before gains were drawn from a wider range and trials blended.
 
 Chosen by `chronological-validation` on Database 2 (results/emg.md has its numbers), resnet18's noise and epochs on the
 validation tenth of `pooled`."""
