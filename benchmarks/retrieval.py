@@ -46,7 +46,20 @@ def page(rows: Sequence[MetricRow]) -> str:
         "differences are paired. Descriptors are those of the setting `by`; `learned` is the object encoder of the "
         "diffusion preset `paper`.\n",
         markdown_table(["", *heads], table),
+        _verdict(index),
     ])  # fmt: skip
+
+
+def _verdict(index: Mapping[tuple[str, str], MetricRow]) -> str:
+    """Say which settings are better than the default, if any, in either protocol."""
+    better = [
+        entry.name for entry in ENTRIES
+        for metric in (f"{metric}_minus_{BASE}" for metric in SHOWN[:2])
+        if (row := index.get((entry.name, metric))) and row.low > 0
+    ]  # fmt: skip
+    if better:
+        return f"Better than the default: {', '.join(dict.fromkeys(better))}.\n"
+    return "None is better than the default beyond chance, and none is cheaper: it asks for the bounding box alone.\n"
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from simeval.benchmarks import (
     generators,
     grasp_types,
     metrics_compared,
+    retrieval,
     why_poses_fail,
 )
 from simeval.cli import app
@@ -141,6 +142,12 @@ def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
     assert generators.page(rows, conditions) == (RESULTS / "generators.md").read_text(encoding="utf-8")
     generators.figure(tmp_path / "made.png", rows, conditions[0])
     assert_same_picture(tmp_path / "made.png", "generators.png")
+
+
+def test_page_of_retrieval_is_made_of_its_numbers() -> None:
+    note = json.loads((RESULTS / "retrieval.json").read_text())
+    rows = [read_row(row) for row in note["rows"]]
+    assert retrieval.page(rows) == (RESULTS / "retrieval.md").read_text(encoding="utf-8")
 
 
 def test_page_of_the_failing_poses_is_made_of_its_numbers(tmp_path: Path) -> None:
