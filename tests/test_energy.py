@@ -211,6 +211,9 @@ def test_refining_looks_nearby_and_takes_the_best(ball):
     np.testing.assert_array_equal(copied.translation[::5], shifted.translation)
     np.testing.assert_array_equal(nearby(shifted[[0]], 5, 3).rotation, copied.rotation[:5])
     assert np.linalg.norm(copied.translation[1] - copied.translation[0]) > 1e-4
+    wide, moves = nearby(shifted, 5, 3, spread=4.0), (copied.translation - np.repeat(shifted.translation, 5, axis=0))
+    wider = wide.translation - np.repeat(shifted.translation, 5, axis=0)
+    np.testing.assert_allclose(wider, moves * np.tile([1, 1, 2, 3, 4], 3)[:, None], atol=1e-12)
     plain, chosen = (Refine(20, copies, "robust").refine(ball, shifted, "tip", 0) for copies in (1, 5))
     kind = GRASP_TYPES["tip"]
     assert (robust_scores(ball, kind, chosen) >= robust_scores(ball, kind, plain) - 1e-9).all()
@@ -219,6 +222,9 @@ def test_refining_looks_nearby_and_takes_the_best(ball):
     np.testing.assert_array_equal(again.joints, chosen.joints)
     with pytest.raises(SettingError, match="ranking"):
         Refine(rank="luck")
+    for spread in (0.5, np.nan, np.inf):
+        with pytest.raises(SettingError, match="spread must be from 1 to 10"):
+            Refine(spread=spread)
 
 
 def test_bad_settings_of_energy():

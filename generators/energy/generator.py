@@ -35,6 +35,7 @@ FEWEST = 6  # descents a request
 AS_THEY_ARE = 2
 """Times as many of the tries, the best, are ranked as they are, beside those led downhill."""
 NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
+MOST_SPREAD = 10.0
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
@@ -86,16 +87,20 @@ class Energy:
 class Refine:
     """Lead any grasps a few steps downhill on the energy, each towards its own type, from where they are and nearby.
 
-    Of each grasp there are `copies`: itself, and others moved by `NEARBY` and `TURNED`. All are led downhill, and are
-    brought to touch as retrieval's are; the best by `rank` takes its place. Without copies (1, `rank` unused) it is
-    the grasp itself that goes downhill.
+    Of each grasp there are `copies`: itself, and others moved by `NEARBY` and `TURNED` and up to `spread` times as far.
+    All are led downhill, and are brought to touch as retrieval's are; the best by `rank` takes its place. Without
+    copies (1, `rank` unused) it is the grasp itself that goes downhill.
     """
 
-    def __init__(self, steps: int = 100, copies: int = 8, rank: str = "blend", device: str = "cpu") -> None:
+    def __init__(
+        self, steps: int = 100, copies: int = 8, rank: str = "blend", device: str = "cpu", spread: float = 1.0
+    ) -> None:
         if steps < 1 or copies < 1:
             raise SettingError(f"steps and copies must be at least 1, found {steps} and {copies}")
+        if not 1 <= spread <= MOST_SPREAD:
+            raise SettingError(f"spread must be from 1 to {MOST_SPREAD:g}, found {spread}")
         check_device(device)
-        self.copies, self.device = copies, device
+        self.copies, self.device, self.spread = copies, device, spread
         self.rank = ranker(rank if copies > 1 else "score")
         self.fingerprint = self.rank.fingerprint
         self.schedule = Schedule(steps=steps, temperature=0.0, switch=0.0)
@@ -128,7 +133,7 @@ class Refine:
         `sound` grasps are candidates too, just as they are. Where all are too deep it is the grasp led downhill, with
         the score of -inf.
         """
-        copied = nearby(grasps, self.copies, seed)
+        copied = nearby(grasps, self.copies, seed, self.spread)
         owner = np.repeat(np.arange(len(grasps)), self.copies)
         names = [kinds[i] for i in owner]
         downhill, _ = descend(model, copied, names, self.schedule, seed, self.device)
@@ -146,11 +151,15 @@ class Refine:
         return GraspBatch.concatenate(chosen)
 
 
-def nearby(grasps: GraspBatch, copies: int, seed: int) -> GraspBatch:
-    """Repeat each grasp (N) `copies` times: the first as it is, the others moved by `NEARBY` and `TURNED`."""
+def nearby(grasps: GraspBatch, copies: int, seed: int, spread: float = 1.0) -> GraspBatch:
+    """Repeat each grasp (N) `copies` times: the first as it is, the others moved by `NEARBY` and `TURNED`.
+
+    The last is moved by `spread` times that, those between evenly less.
+    """
     again = grasps[np.repeat(np.arange(len(grasps)), copies)]
     draws = [np.random.default_rng([0x4EA4, seed, i]).standard_normal((copies, 6)) for i in range(len(grasps))]
-    draw = np.concatenate(draws)
+    farther = np.linspace(1, spread, max(1, copies - 1))
+    draw = np.concatenate(draws) * np.tile(np.concatenate([[1.0], farther])[:copies], len(grasps))[:, None]
     draw[::copies] = 0
     turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
     return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)
