@@ -6,6 +6,7 @@ Writes `emg.md`, its rows as `emg.json`, `emg_manifest.json` and the figures.
 """
 
 import argparse
+import json
 import math
 import platform
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from simeval.benchmarks.study import markdown_table, study_parser
 from simeval.commands.progress import Bars
-from simeval.emg.evaluate import SEEDS, Tested, digest, evaluate, same_for_all_seeds
+from simeval.emg.evaluate import SEEDS, Tested, digest, evaluate, same_for_all_seeds, trained_with
 from simeval.emg.files import load_recordings
 from simeval.emg.metrics import calibration_curve, confusion, rejection_curve
 from simeval.emg.models.presets import preset, shipped
@@ -30,7 +31,7 @@ from simeval.emg.recordings import LABELS, Recordings
 from simeval.emg.stream import Stream
 from simeval.emg.summary import METRICS, EmgRow, group_of, paired, summarise
 from simeval.emg.synthetic import make_synthetic
-from simeval.errors import clear_exit
+from simeval.errors import DataError, clear_exit
 from simeval.files import json_text
 from simeval.manifest import versions
 from simeval.stats import PairedDifference
@@ -38,8 +39,11 @@ from simeval.stats import PairedDifference
 COMMAND = "python -m simeval.benchmarks.emg --data DIR"
 NETWORK = "band-net"
 BASELINES = ("lda", "svm")
-COMPARED = (NETWORK, "ensemble", "ensemble-recent")
-"""With the baselines, on the same trials."""
+PAIRS = (
+    *((model, baseline) for model in (NETWORK, "ensemble", "ensemble-recent") for baseline in BASELINES),
+    ("lda-recent", "lda"), ("svm-recent", "svm"), (NETWORK, "svm-recent"), (NETWORK, "band-net-plain"),
+)  # fmt: skip
+"""Compared on the same trials, where both were run."""
 COLORS = {"lda": "#E69F00", "svm": "#009E73", "band-net": "#0072B2", "ensemble": "#CC79A7"}
 
 
@@ -111,7 +115,7 @@ class Results(NamedTuple):
     recordings: Recordings
     tested: list[Tested]
     rows: list[EmgRow]
-    paired: dict[tuple[str, str], dict[tuple[str, str], PairedDifference]]  # model, baseline -> differences
+    paired: dict[tuple[str, str], dict[tuple[str, str], PairedDifference]]  # two models -> protocol, group
 
 
 def run(options: argparse.Namespace) -> list[Results]:
@@ -131,7 +135,7 @@ def run(options: argparse.Namespace) -> list[Results]:
         if not tested:
             continue
         rows = summarise(tested, recordings, part.recordings)
-        differences = {(m, b): paired(tested, recordings, m, b) for m in COMPARED for b in BASELINES}
+        differences = {(a, b): paired(tested, recordings, a, b) for a, b in PAIRS}
         results.append(Results(part, recordings, tested, rows, differences))
     return results
 
@@ -154,7 +158,7 @@ def command(device: str) -> str:
     return COMMAND if device == "cpu" else f"{COMMAND} --device {device}"
 
 
-def page(results: Sequence[Results], stream: Sequence[EmgRow], device: str = "cpu", network: str = NETWORK) -> str:
+def page(results: Sequence[Results], stream: Sequence[EmgRow], device: str = "cpu") -> str:
     """Return the page as Markdown."""
     blocks = [
         "# Six grasps from two channels of surface EMG\n",
@@ -163,13 +167,13 @@ def page(results: Sequence[Results], stream: Sequence[EmgRow], device: str = "cp
         "first 5 s; chance is 16.7 %. Brackets: 95 % intervals, sessions as clusters, so they say how it may be on "
         "other days and people like these; three or four tell little of others. Numbers are in %, over all test trials "
         "of all seeds.\n",
-        f"`{network}` is the network of this project: log-power spectrograms, bands as channels of three convolutions "
+        f"`{NETWORK}` is the network of this project: log-power spectrograms, bands as channels of three convolutions "
         "over time. `resnet18` (half the paper's width) has the same input as an image. `lda` and `svm` use the "
         "features of `simeval.emg.features`, all of them: strong baselines. `ensemble` is the geometric mean of "
         "`band-net` and `svm`. `…-recent` are trained on the latest 15 (lda) or 20 (svm) trials of each grasp alone; "
         "their ensemble has `band-net` in it, too, trained on all. `general` is the shipped model's kind: it sees "
-        "windows of 1 s, whose posteriors are averaged. `band-net-plain` is `band-net` without blended trials and "
-        "wider gains.\n",
+        "windows of 1 s, whose posteriors are averaged. `band-net-plain` is `band-net` without blended trials, "
+        "wider gains and the sharpening that goes with them.\n",
         _unfinished(results),
         "![confusion matrices](emg_confusion.png)\n",
         "![learning curves](emg_learning.png)\n",
@@ -243,8 +247,6 @@ def _hits(t: Tested) -> NDArray[np.bool_]:
 def _data(results: Sequence[Results]) -> str:
     seen: dict[str, int] = {}
     for found in results:
-        for session in found.recordings.sessions.tolist():
-            seen.setdefault(session, 0)
         for session in set(found.recordings.sessions.tolist()):
             seen[session] = int((found.recordings.sessions == session).sum())
     total = sum(seen.values())
@@ -266,7 +268,7 @@ def _unfinished(results: Sequence[Results]) -> str:
         if missing:
             lines.append(f"| {part.recordings} `{part.protocol}` | {', '.join(missing)} |")
     if not lines:
-        return f"All {SEEDS} seeds of everything were run.\n"
+        return "Everything was run. How many seeds: last column of each table.\n"
     table = "\n".join(["| not finished | seeds run so far |", "| --- | --- |", *lines])
     return f"The same command goes on where this was stopped.\n\n{table}\n"
 
@@ -310,24 +312,24 @@ def _tried() -> str:
         "`leave-one-subject-out`, so those rows of `lda` and `svm` flatter them a little. The "
         "`…-unlabelled` protocols were added after the plain ones had been looked at.\n\n"
         "- Standardising each session by itself and learning from its own surest answers (`…-unlabelled`) is worth the "
-        "most on a new day. It assumes about as many trials of each grasp, and is no help on a new person.\n"
+        "most on a new day, and with a few labelled trials on a new person; without any it is no help there. It "
+        "assumes about as many trials of each grasp.\n"
         "- Pretraining on other days, then tuning on the target's trials, helps most with one or two calibration "
         "trials of a new day; on a new person LDA is ahead. On validation trials a network trained anew on other "
         "sessions' trials, moved so that the means of their grasps are the target's (`calibration = moved`), was "
         "about as good, both together a little better.\n"
-        "- Signals drift over a day: with the latest trials alone LDA and SVM do better later that day "
-        "(`…-recent`), the network doesn't.\n"
-        "- `band-net` was trained on blended trials (mixup) and wider gains since `band-net-plain` was behind on "
-        "validation trials; of some forty changes these two helped most. What a day's second half is like, its first "
-        "doesn't tell: there the network is behind `svm-recent`, which validation put behind it, also with a gap "
-        "between training and test.\n"
+        "- Signals drift over a day: with the latest trials alone SVM does better later that day (`…-recent`), LDA on "
+        "two days of three. The network didn't on validation trials (not shown).\n"
+        "- `band-net` is trained on blended trials (mixup) and wider gains, which on validation trials put it ahead of "
+        "`band-net-plain` and of all else; some forty other changes (not shown) helped less or not at all. What a "
+        "day's second half is like, its first doesn't tell: there the network is behind `svm-recent`.\n"
         "- Blended trials leave a network too unsure. `temperature` makes up for it: chosen on validation trials, it "
         "also gives the network its due weight in `ensemble`.\n"
         "- For a day's second half, pretraining on the other days did not help on validation trials, nor did longer "
         "shifts in time, more dropout, hiding bands or frames, other windows or several, gains along the day's drift, "
         "weights for the latest trials, or a network on the features.\n"
-        "- How a trial goes on in time (`time-course`, spectrograms) carries over to new days better than shapes of "
-        "spectra alone.\n"
+        "- How a trial goes on in time (`time-course`, spectrograms) carried over to new days better than shapes of "
+        "spectra alone (not shown).\n"
         "- Noise of half a deviation helps; gains wider than 0.2 do harm: levels tell grasps apart.\n"
         "- Calibration: LDA and SVM are best on the target's trials alone from five of each grasp on; fewer are "
         "helped by other sessions' trials, moved so that the means of their grasps are the target's.\n"
@@ -430,8 +432,8 @@ def _draw_calibration(left: Any, right: Any, results: Sequence[Results]) -> None
     right.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.02, 1))
 
 
-def manifest(results: Sequence[Results], device: str) -> dict[str, Any]:
-    """Return what the numbers rest on."""
+def manifest(results: Sequence[Results], device: str, networks_trained: Any) -> dict[str, Any]:
+    """Return what the numbers rest on; versions are those of the machine that writes the page."""
     models = {m for found in results for m in found.part.models}
     return {
         "command": command(device),
@@ -443,13 +445,13 @@ def manifest(results: Sequence[Results], device: str) -> dict[str, Any]:
         },
         "versions": {**versions(), "scikit-learn": version("scikit-learn")},
         "machine": platform.machine(),
-        "device": device,
+        "networks_trained": networks_trained,
     }
 
 
 def main() -> None:
     """Run what is missing, then write page, rows, manifest and figures."""
-    parser = study_parser(__doc__, "emg")
+    parser = study_parser(__doc__, "emg", workers=False)
     parser.add_argument("--part", action="append", choices=[part.name for part in PARTS])
     parser.add_argument("--seeds", type=int, help="only so many")
     parser.add_argument("--finished", action="store_true", help="run nothing")
@@ -459,6 +461,10 @@ def main() -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     if options.part:
         return  # a page of some parts would hide the others
+    if not results:
+        raise DataError(f"{options.work}: nothing is finished here of networks trained on {options.device}")
+    note = trained_with(options.work, options.device)
+    trained = json.loads(note.read_text()) if note.is_file() else None
     latency = streaming()
     rows = [*(row for found in results for row in found.rows), *latency]
     differences = [
@@ -470,7 +476,7 @@ def main() -> None:
         for (protocol, group), difference in own.items()
     ]  # fmt: skip
     (options.out / "emg.json").write_text(json_text([asdict(row) for row in rows]))
-    content = {**manifest(results, options.device), "paired": differences}
+    content = {**manifest(results, options.device, trained), "paired": differences}
     (options.out / "emg_manifest.json").write_text(json_text(content))
     (options.out / "emg.md").write_text(page(results, latency, options.device))
     figures(results, options.out)

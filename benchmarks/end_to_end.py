@@ -149,6 +149,8 @@ def page(rows: Sequence[RowTrials], numbers: Sequence[MetricRow], left_out: Sequ
         "wide intervals where few people or days were there to be tested: `− oracle` and `− argmax`, over the same "
         "scenes, say more.\n",
         *_reading(found),
+        "The signals' models are named below the first table, protocol by protocol. `…-plain` are networks as they "
+        "were before those of emg.md, trained without blended trials: on a new day they are right less often.\n",
         "## Where success is lost\n",
         markdown([loss_grid(found)], "Shares of all trials, in %; each trial is in one column."),
         "![losses](end_to_end_losses.png)\n",

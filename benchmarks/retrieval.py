@@ -59,7 +59,7 @@ def _verdict(index: Mapping[tuple[str, str], MetricRow]) -> str:
     ]  # fmt: skip
     if better:
         return f"Better than the default: {', '.join(dict.fromkeys(better))}.\n"
-    return "None is better than the default beyond chance, and none is cheaper: it asks for the bounding box alone.\n"
+    return "None is better than the default beyond chance; the default needs the bounding box alone.\n"
 
 
 def main() -> None:

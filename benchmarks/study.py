@@ -36,15 +36,18 @@ class Entry:
     types: tuple[str, ...] = ()  # only these; all by default
 
 
-def study_parser(description: str | None, name: str = "", needs_data: bool = True) -> argparse.ArgumentParser:
-    """Return a parser with --data, --out, --workers and, where `name` is given, --work (default runs/`name`)."""
+def study_parser(
+    description: str | None, name: str = "", needs_data: bool = True, workers: bool = True
+) -> argparse.ArgumentParser:
+    """Return a parser with --data, --out, where wanted --workers, and, where `name` is given, --work (runs/`name`)."""
     parser = argparse.ArgumentParser(description=description)
     default = os.environ.get("SIMEVAL_DATA")
     parser.add_argument("--data", type=Path, default=default, required=needs_data and default is None)
     if name:
         parser.add_argument("--work", type=Path, default=Path("runs") / name, help="what is finished is kept here")
     parser.add_argument("--out", type=Path, default=Path("results"))
-    parser.add_argument("--workers", type=int, default=all_cores())
+    if workers:
+        parser.add_argument("--workers", type=int, default=all_cores())
     return parser
 
 

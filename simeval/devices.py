@@ -1,5 +1,7 @@
 """Where torch computes."""
 
+import re
+
 from simeval.errors import SettingError
 
 
@@ -7,10 +9,14 @@ def check_device(device: str) -> None:
     """Refuse a device that torch can't use.
 
     Raises:
-        SettingError: it isn't there.
+        SettingError: it is none of cpu, cuda and cuda:N, or isn't there.
     """
     import torch
 
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", device):
+        raise SettingError(
+            f"device {device!r} can't be used (cuda and cuda:N can where they are there); cpu always can"
+        )
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

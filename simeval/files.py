@@ -49,6 +49,18 @@ def replacing(path: Path, durable: bool = False) -> Iterator[Path]:
         _to_disk(path.parent)  # or the new name may be lost
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder where there is none.
+
+    Raises:
+        DataError: it can't be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{path}: can't be made a folder ({error.strerror})") from None
+
+
 def unfinished_name(path: Path, writer: str) -> str:
     """Return the name of a file until it is complete; with "*" for the writer, the pattern of what killed ones left."""
     return f".{path.stem}-{writer}{path.suffix.lower()}"

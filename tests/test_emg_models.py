@@ -141,6 +141,12 @@ def test_models_that_are_damaged_say_what(trials: Recordings, tmp_path: Path):
         load_classifier(tmp_path)
 
 
+def test_one_trial_of_each_grasp_is_too_few_for_lda(trials: Recordings):
+    one = trials[(trials.repetitions == 0) & (trials.subjects == trials.subjects[0])]
+    with pytest.raises(DataError, match="LDA needs more trials than grasps to train on, there are 6"):
+        train_classifier(LDA, one)
+
+
 def test_short_trials_and_missing_grasps_are_refused(trials: Recordings):
     with pytest.raises(DataError, match=r"trials of 750 samples; this classifier needs 2500"):
         make_classifier(PRESETS["lda"]).fit(trials)

@@ -1,14 +1,16 @@
 """Protocols keep apart what they should; metrics; resumable evaluation."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from simeval.emg import evaluate as evaluation
-from simeval.emg.evaluate import evaluate
-from simeval.emg.metrics import calibration_curve, calibration_error, confusion, rejection_curve, score
+from simeval.emg.evaluate import evaluate, trained_with
+from simeval.emg.metrics import calibration_curve, calibration_error, confusion, rejection_curve
 from simeval.emg.models import presets
 from simeval.emg.models.config import ClassicalConfig, EnsembleConfig, NetworkConfig
 from simeval.emg.protocols import PROTOCOLS, check_split, make_splits
@@ -83,15 +85,19 @@ def test_recordings_without_what_a_protocol_needs_are_refused(trials: Recordings
         make_splits("poled", trials)
 
 
-def test_scores_of_known_predictions():
+def test_scores_of_known_predictions(trials: Recordings):
     truth = np.array([0, 0, 1, 1, 2, 3, 4, 5])
     posteriors = np.full((8, 6), 0.02)
     posteriors[np.arange(8), [0, 0, 1, 2, 2, 3, 4, 5]] = 0.9
-    found = score(posteriors, truth)
-    assert found.accuracy == pytest.approx(7 / 8)
-    assert found.recall == pytest.approx((1 + 0.5 + 4) / 6)
-    assert found.precision == pytest.approx((1 + 1 + 0.5 + 3) / 6)
-    assert found.ece == pytest.approx(0.9 - 7 / 8)
+    rows = np.array([np.flatnonzero(trials.targets == t)[i] for i, t in enumerate(truth)])
+    tested = evaluation.Tested("known", "pooled", "all", 0, rows, posteriors, truth)
+    found = {row.metric: row.value for row in summarise([tested], trials, "synthetic")}
+    assert found["accuracy"] == pytest.approx(7 / 8)
+    assert found["macro_recall"] == pytest.approx((1 + 0.5 + 4) / 6)
+    assert found["macro_precision"] == pytest.approx((1 + 1 + 0.5 + 3) / 6)
+    assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 2 / 3 + 3) / 6)
+    assert found["ece"] == pytest.approx(0.9 - 7 / 8)
+    assert calibration_error(posteriors, truth) == pytest.approx(0.9 - 7 / 8)
     assert confusion(posteriors, truth)[1].tolist() == [0, 1, 1, 0, 0, 0]
     assert calibration_curve(posteriors, truth) == [(pytest.approx(0.9), pytest.approx(7 / 8), 8)]
 
@@ -128,6 +134,9 @@ def test_evaluation_resumes_and_gives_the_same(
     fewer = evaluate(trials, *asked, seeds=2, work=tmp_path, only_finished=True)
     assert len(fewer) < len(first)
     evaluate(trials, *asked, seeds=2, work=tmp_path)
+    partly[0].write_bytes(partly[0].read_bytes()[:40])  # as a full disk leaves it
+    partly[1].write_bytes(b"")
+    evaluate(trials, *asked, seeds=2, work=tmp_path)
     monkeypatch.setattr(evaluation, "make_classifier", None)  # nothing may be trained any more
     again = evaluate(trials, *asked, seeds=2, work=tmp_path)
     for a, b in zip(first, again, strict=True):
@@ -145,11 +154,15 @@ def test_networks_of_one_device_are_not_taken_for_those_of_another(
     for device, finished in (("cpu", ["lda", "band-net"]), ("cuda", ["lda"])):
         found = evaluate(*asked, seeds=1, work=tmp_path, only_finished=True, device=device)
         assert [t.model for t in found] == finished
+    note = json.loads(trained_with(tmp_path, "cpu").read_text())
+    assert note["torch"] == torch.__version__
+    assert not trained_with(tmp_path, "cuda").exists()
 
 
 def test_a_device_that_is_not_there_is_refused(trials: Recordings):
-    with pytest.raises(SettingError, match="device 'nowhere' can't be used"):
-        evaluate(trials, ["pooled"], ["band-net"], seeds=1, device="nowhere")
+    for device in ("nowhere", "meta", "mps", "cuda:x"):
+        with pytest.raises(SettingError, match=f"device '{device}' can't be used"):
+            evaluate(trials, ["pooled"], ["band-net"], seeds=1, device=device)
 
 
 def test_aligning_helps_on_new_days(quick: dict, trials: Recordings):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from simeval.emg.files import load_recordings, read_csv, read_npz, read_signal, write_npz
+from simeval.emg.files import ARRAYS, load_recordings, read_csv, read_npz, read_signal, write_npz
 from simeval.emg.quality import check_recordings, find_fault
 from simeval.emg.recordings import LABELS, Recordings, concatenate
 from simeval.emg.synthetic import OFFSET_V, STEP_V, make_synthetic
@@ -106,6 +106,20 @@ def test_npz_goes_round(tmp_path: Path, synthetic: Recordings):
     np.savez(tmp_path / "evil.npz", signals=np.array([{}], dtype=object))
     with pytest.raises(DataError, match="can't be read as NPZ"):
         read_npz(tmp_path / "evil.npz")
+    arrays = dict(np.load(tmp_path / "own.npz"))
+    for name, wrong, message in (
+        ("repetitions", np.full(len(synthetic), np.nan), "repetitions must be whole numbers"),
+        ("repetitions", np.full(len(synthetic), 1.7), "repetitions must be whole numbers"),
+        ("signals", arrays["signals"] * 1j, "signals are complex"),
+        ("data_kind", "banana", "data_kind 'banana'. Available: real, synthetic"),
+    ):
+        np.savez(tmp_path / "wrong.npz", **{**arrays, name: wrong})
+        with pytest.raises(DataError, match=message):
+            read_npz(tmp_path / "wrong.npz")
+    nothing = {**arrays, **{name: arrays[name][:0] for name in ARRAYS if name != "rate"}}
+    np.savez(tmp_path / "empty.npz", **nothing)
+    with pytest.raises(DataError, match="there is no trial in it"):
+        load_recordings(str(tmp_path / "empty.npz"))
 
 
 def test_csv_is_read(tmp_path: Path):
@@ -118,9 +132,12 @@ def test_csv_is_read(tmp_path: Path):
 def test_unlabelled_signals_are_read(tmp_path: Path):
     path = tmp_path / "live.csv"
     path.write_text("time,ch1,ch2\n" + "".join(f"{i / 500},{i},{-i}\n" for i in range(10)))
-    signal, rate = read_signal(path)
+    signal, rate, start = read_signal(path)
     np.testing.assert_array_equal(signal, [np.arange(10), -np.arange(10)])
     assert rate == pytest.approx(500)
+    assert start == 0
+    path.write_text("time,ch1,ch2\n" + "".join(f"{10 + i / 500},{i},{-i}\n" for i in range(10)))
+    assert read_signal(path)[2] == 10
     path.write_text("time,ch1\n0,1\n0.002,2\n")
     with pytest.raises(DataError, match=r"no column .ch2."):
         read_signal(path)
@@ -143,6 +160,10 @@ def test_csv_files_that_are_wrong_say_what(tmp_path: Path):
     path.write_text(write_csv(path).read_text().replace("hook", "fist"))
     with pytest.raises(DataError, match=r"unknown label 'fist'. Available: cylindrical"):
         read_csv(path)
+    for wrong in ("nan", "inf", "1.7"):
+        path.write_text(write_csv(path).read_text().replace("me_1,0,", f"me_1,{wrong},"))
+        with pytest.raises(DataError, match="repetitions must be whole numbers"):
+            read_csv(path)
     path.write_text("trial,label\n1\n")
     with pytest.raises(DataError, match="line 2 has 1 cells"):
         read_csv(path)

@@ -59,11 +59,14 @@ def test_a_decision_every_hop_and_stable_when_they_agree(trained: Trained):
     assert all(sum(d.probabilities.values()) == pytest.approx(1, abs=1e-4) for d in found)
 
 
-def test_samples_in_pieces_give_the_same_decisions(trained: Trained):
-    signal = noise(1200)
-    stream = Stream(trained)
+@pytest.mark.parametrize("hop_s", [0.1, 1.7])
+def test_samples_in_pieces_give_the_same_decisions(trained: Trained, hop_s: float):
+    signal = noise(3000)
+    stream = Stream(trained, StreamSettings(hop_s=hop_s))
     pieces = [d for part in np.array_split(signal, 70, axis=1) for d in stream.push(part)]
-    whole = decide(trained, signal)
+    whole = decide(trained, signal, hop_s=hop_s)
+    assert whole[1].time_s - whole[0].time_s == pytest.approx(hop_s)
+    assert whole[-1].time_s <= 6.0
     assert [(d.time_s, d.label, d.probabilities) for d in pieces] == [
         (d.time_s, d.label, d.probabilities) for d in whole
     ]
@@ -133,6 +136,7 @@ def test_ndjson_is_read_and_checked():
         '{"ch1": 1}': "no 'ch2'; it has ch1",
         '{"ch1": 1, "ch2": 2, "ch3": 3}': "unknown key 'ch3'",
         '{"ch1": "a", "ch2": 2}': "'a' is not a number",
+        '{"ch1": ' + "9" * 400 + ', "ch2": 2}': "a number of 400 digits is too large",
         '{"ch1": [1, 2], "ch2": [2]}': "2 samples of ch1 and 1 of ch2",
         '{"rate": 1000, "ch1": 1, "ch2": 2}': "expected 500",
         "\n".join(late): "wrong rate",
@@ -210,7 +214,17 @@ def test_evaluate_prints_rows_and_says_synthetic(here: Path, capsys: pytest.Capt
         (("stream", "nothing.csv"), "no such file"),
         (("stream", "-", "--set", "hop=1"), "unknown stream setting 'hop'"),
         (("stream", "-", "--set", "threshold=7"), "--set threshold"),
-        (("stream", "-", "--model", "nowhere"), "config.json can't be read"),
+        (("stream", "-", "--set", "hop_s=inf"), "--set hop_s"),
+        (("stream", "-", "--model", "nowhere"), "unknown model 'nowhere'. Available: general"),
+        (("train", "--out", "m", "--recordings", "synthetic", "--set", "frames=1000"), "samples have 38"),
+        (("train", "--out", "m", "--recordings", "synthetic", "--set", "spectrogram.bands=500"), "of 63 bins"),
+        (
+            ("train", "--out", "m", "--recordings", "synthetic", "--set", "learning_rate=Infinity"),
+            "--set learning_rate",
+        ),
+        (("train", "--out", "m", "--recordings", "synthetic", "--model", "lda", "--set", "features=[]"), "features"),
+        (("train", "--out", "/proc/x/y", "--recordings", "synthetic"), "/proc/x/y: can't be made a folder"),
+        (("evaluate", "--work", "/proc/x/y"), "/proc/x/y: can't be made a folder"),
     ],
 )
 def test_bad_input_is_said(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]):

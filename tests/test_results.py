@@ -20,6 +20,7 @@ from simeval.benchmarks import (
     convergence,
     coverage,
     dataset,
+    emg,
     end_to_end,
     generators,
     grasp_types,
@@ -31,6 +32,7 @@ from simeval.cli import app
 from simeval.emg.evaluate import evaluate
 from simeval.emg.files import load_recordings
 from simeval.emg.summary import summarise as summarise_emg
+from simeval.errors import DataError
 from simeval.motion import record_motions
 from simeval.physics.pool import Task
 from simeval.physics.render import render_strip
@@ -64,6 +66,14 @@ def test_a_study_whose_data_is_missing_says_so(tmp_path: Path) -> None:
     assert ended.stderr.startswith("error: ")
     assert str(tmp_path) in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(not DATA, reason="SIMEVAL_DATA is not set: no real recordings here")
+def test_a_page_of_nothing_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["emg", "--finished", "--work", str(tmp_path), "--out", str(tmp_path / "out")])
+    with pytest.raises(DataError, match="nothing is finished here of networks trained on cpu"):
+        emg.main()
+    assert not list(tmp_path.rglob("*.md"))
 
 
 def commands_in(text: str) -> list[str]:

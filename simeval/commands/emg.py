@@ -44,7 +44,7 @@ def train(
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="Change a setting of the preset; repeatable.", metavar="KEY=VALUE")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**31 - 1)] = 0,
     device: Device = "cpu",
     data: Data = None,
 ) -> None:
@@ -53,10 +53,10 @@ def train(
     from simeval.emg.files import load_recordings
     from simeval.emg.models.presets import preset
     from simeval.emg.models.store import save_classifier, train_classifier
+    from simeval.files import make_folder
 
-    if out.exists() and not out.is_dir():
-        raise DataError(f"--out {out}: there is a file of that name")
     check_device(device)
+    make_folder(out)
     config = _changed(preset(model), key_values("--set", settings or []))
     found = load_recordings(recordings, data)
     say(f"training {model} on {len(found)} {found.data_kind} trials")
@@ -138,6 +138,8 @@ def stream(
             name = str(problem["loc"][0])
             raise unknown_name("stream setting", name, StreamSettings.model_fields) from None
         raise SettingError(f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+    if model != SHIPPED and not Path(model).is_dir():
+        raise unknown_name("model", model, [SHIPPED], "A folder that `simeval emg train` wrote works too.")
     trained = load_classifier(shipped() if model == SHIPPED else Path(model))
     begun: Stream | None = None
     spent, stable_at, heard = [], None, 0
@@ -170,9 +172,9 @@ def _chunks(source: str) -> "Iterator[tuple[float | None, Array]]":
     if source == "-":
         yield from read_ndjson(sys.stdin)
         return
-    signal, rate = read_signal(Path(source))
+    signal, rate, start = read_signal(Path(source))
     check_rate(rate, source)
-    yield 0.0, signal
+    yield start, signal
 
 
 def _table(rows: "list[EmgRow]") -> str:

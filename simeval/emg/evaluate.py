@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import platform
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +19,8 @@ from simeval.emg.models.ensemble import combine
 from simeval.emg.models.presets import PRESETS, preset
 from simeval.emg.models.store import make_classifier
 from simeval.emg.protocols import Split, make_splits
-from simeval.emg.recordings import Recordings
-from simeval.files import replacing
+from simeval.emg.recordings import LABELS, Recordings
+from simeval.files import json_text, make_folder, replacing
 from simeval.grasp import Array
 
 VERSION = 1
@@ -75,6 +76,8 @@ def evaluate(
                         jobs.append((name, config, split, seed))
     if not only_finished:
         check_device(device)
+        if work is not None:
+            make_folder(work)
     runner = Runner(recordings, work, only_finished, device)
     found = []
     for done, (name, config, split, seed) in enumerate(jobs):
@@ -116,12 +119,25 @@ class Runner:
         if config.kind == "network" and self._device != "cpu":
             name = f"{name}-{self._device}"  # rounds differently, so isn't mixed with the others
         path = None if self._work is None else _path(self._work, self._content, name, config, split, seed)
-        if path is not None and path.is_file():
-            return np.load(path, allow_pickle=False).astype(np.float64)
+        stored = None if path is None else _read(path, len(split.test))
+        if stored is not None:
+            return stored
         if self._only_finished:
             return None
         classifier = self.classifier(config, split, seed)
+        if self._work is not None and config.kind == "network":
+            self._note()
         return _stored(path, classifier.predict_proba(self._recordings.signals[split.test]))
+
+    def _note(self) -> None:
+        """Say what networks are trained with, for whoever reads the folder elsewhere."""
+        import torch
+
+        assert self._work is not None
+        path = trained_with(self._work, self._device)
+        if not path.is_file():
+            on = torch.cuda.get_device_name() if self._device.startswith("cuda") else platform.machine()
+            path.write_text(json_text({"torch": torch.__version__, "device": self._device, "on": on}))
 
     def classifier(self, config: Config, split: Split, seed: int) -> Classifier:
         """Train, adapt or calibrate as the split allows; the last training is kept, as for several k."""
@@ -138,6 +154,22 @@ class Runner:
         if split.unlabelled:
             classifier.adapt(recordings.signals[split.test])
         return classifier
+
+
+def trained_with(work: Path, device: str) -> Path:
+    """Return the file that says with which torch, and on what, the networks of a folder were trained."""
+    return work / f"trained-{device.replace(':', '-')}.json"
+
+
+def _read(path: Path, count: int) -> Array | None:
+    """Posteriors (count, 6) of a finished fold; None where there are none, or the file is damaged."""
+    try:
+        found = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    if found.shape != (count, len(LABELS)) or not np.isfinite(found).all():
+        return None
+    return np.asarray(found, dtype=np.float64)
 
 
 def _path(work: Path, content: str, name: str, config: Config, split: Split, seed: int) -> Path:

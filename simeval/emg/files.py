@@ -5,6 +5,7 @@ from the trial's start, channels in volts. NPZ: `signals` (trials, 2, samples), 
 `repetitions` (trials,), `rate` in Hz and, where wanted, `data_kind`.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ META = ("trial", "label", "subject", "session", "repetition")
 COLUMNS = (*META, "time", *CHANNELS)
 ARRAYS = ("signals", "labels", "subjects", "sessions", "repetitions", "rate")
 SYNTHETIC = "synthetic"
+MOST_REPETITIONS = 2**53
 
 
 def load_recordings(which: str | Path, data: Path | None = None) -> Recordings:
@@ -56,21 +58,12 @@ def read_npz(path: Path) -> Recordings:
     Raises:
         DataError: unreadable, or an array is missing or of the wrong shape.
     """
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # numpy and zipfile raise many kinds
-        raise DataError(f"{path} can't be read as NPZ: {error}") from None
-    if missing := [key for key in ARRAYS if key not in arrays]:
-        raise DataError(f"{path}: no array {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'none'}")
+    arrays = _npz_arrays(path, ARRAYS)
     try:
         return Recordings(
-            np.asarray(arrays["signals"], dtype=np.float64), arrays["labels"].astype(np.str_),
+            _real(arrays["signals"]), arrays["labels"].astype(np.str_),
             arrays["subjects"].astype(np.str_), arrays["sessions"].astype(np.str_),
-            arrays["repetitions"].astype(np.int_), float(arrays["rate"]),
-            str(arrays.get("data_kind", "real")), str(path),
+            _whole(arrays["repetitions"]), float(arrays["rate"]), str(arrays.get("data_kind", "real")), str(path),
         )  # fmt: skip
     except (TypeError, ValueError) as error:
         raise DataError(f"{path}: {error}") from None
@@ -98,7 +91,10 @@ def read_csv(path: Path) -> Recordings:
     trials, starts = np.unique(cells["trial"], return_index=True)
     trials = trials[np.argsort(starts)]
     numbers = np.stack([_numbers(path, name, cells[name]) for name in ("time", *CHANNELS)])
-    repetitions = _numbers(path, "repetition", cells["repetition"])
+    try:
+        repetitions = _whole(_numbers(path, "repetition", cells["repetition"]))
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
     parts, meta, rates = [], [], []
     for trial in trials:
         own = np.flatnonzero(cells["trial"] == trial)
@@ -116,36 +112,31 @@ def read_csv(path: Path) -> Recordings:
     )  # fmt: skip
 
 
-def read_signal(path: Path) -> tuple[Array, float]:
+def read_signal(path: Path) -> tuple[Array, float, float]:
     """Read one unlabelled recording for streaming: CSV with `time,ch1,ch2` or NPZ with `signal` (2, samples), `rate`.
 
     Returns:
-        (2, T) V and the rate in Hz.
+        (2, T) V, the rate in Hz, and the first sample's time in s, 0 of an NPZ.
 
     Raises:
         DataError: unreadable, a channel is missing, or time doesn't run evenly.
     """
+    start = 0.0
     if path.suffix == ".npz":
+        arrays = _npz_arrays(path, ("signal", "rate"))
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                if missing := [key for key in ("signal", "rate") if key not in archive.files]:
-                    raise DataError(f"{path}: no array {missing[0]!r}; it has {', '.join(archive.files) or 'none'}")
-                signal, rate = np.asarray(archive["signal"], dtype=np.float64), float(archive["rate"])
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file") from None
-        except DataError:
-            raise
-        except Exception as error:  # numpy and zipfile raise many kinds
-            raise DataError(f"{path} can't be read as NPZ: {error}") from None
+            signal, rate = _real(arrays["signal"]), float(arrays["rate"])
+        except (TypeError, ValueError) as error:
+            raise DataError(f"{path}: {error}") from None
     else:
         header, rows = _csv_cells(path)
         if missing := [name for name in ("time", *CHANNELS) if name not in header]:
             raise DataError(f"{path}: no column {missing[0]!r}; it has {', '.join(header)}. Expected: time, ch1, ch2")
         numbers = [_numbers(path, name, rows[:, header.index(name)]) for name in ("time", *CHANNELS)]
-        signal, rate = np.stack(numbers[1:]), rate_of(numbers[0], str(path))
+        signal, rate, start = np.stack(numbers[1:]), rate_of(numbers[0], str(path)), float(numbers[0][0])
     if signal.ndim != 2 or len(signal) != len(CHANNELS):
         raise DataError(f"{path}: signal of shape {signal.shape}, expected ({len(CHANNELS)}, samples)")
-    return signal, rate
+    return signal, rate, start
 
 
 def rate_of(time: Array, source: str) -> float:
@@ -162,6 +153,34 @@ def rate_of(time: Array, source: str) -> float:
         at = int(np.abs(steps - step).argmax())
         raise DataError(f"{source}: time steps from {time[at]:g} to {time[at + 1]:g} s, elsewhere by {step:g} s")
     return 1 / float(steps.mean())
+
+
+def _npz_arrays(path: Path, wanted: Sequence[str]) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except Exception as error:  # numpy and zipfile raise many kinds; numpy advises to unpickle
+        reason = "not an NPZ file, or pickled" if "pickle" in str(error) else error
+        raise DataError(f"{path} can't be read as NPZ: {reason}") from None
+    if missing := [key for key in wanted if key not in arrays]:
+        raise DataError(f"{path}: no array {missing[0]!r}; it has {', '.join(sorted(arrays)) or 'none'}")
+    return arrays
+
+
+def _real(values: NDArray[Any]) -> Array:
+    if np.iscomplexobj(values):
+        raise ValueError("signals are complex, expected volts")
+    return np.asarray(values, dtype=np.float64)
+
+
+def _whole(values: NDArray[Any]) -> NDArray[np.int_]:
+    """Repetitions as integers."""
+    numbers = values.astype(np.float64)
+    if not (np.isfinite(numbers) & (numbers == np.round(numbers)) & (np.abs(numbers) < MOST_REPETITIONS)).all():
+        raise ValueError("repetitions must be whole numbers")
+    return numbers.astype(np.int_)
 
 
 def _csv_cells(path: Path) -> tuple[list[str], NDArray[Any]]:

@@ -1,7 +1,5 @@
 """What predictions are worth: per test set, from posteriors and true labels."""
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -11,28 +9,6 @@ from simeval.grasp import Array
 BINS = 10
 """Of the calibration curve."""
 Indices = NDArray[np.intp]
-
-
-class Scores(NamedTuple):
-    """Numbers of one test set; fractions."""
-
-    accuracy: float
-    recall: float  # mean over the six grasps
-    precision: float  # likewise; 0 for a grasp never predicted
-    f1: float  # likewise
-    ece: float  # expected calibration error
-
-
-def score(probabilities: Array, truth: Indices) -> Scores:
-    """Score (N, 6) posteriors against (N,) true indices."""
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    found = probabilities.argmax(axis=1)
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        truth, found, labels=range(len(LABELS)), average="macro", zero_division=0.0
-    )
-    ece = calibration_error(probabilities, truth)
-    return Scores(float(accuracy_score(truth, found)), float(recall), float(precision), float(f1), ece)
 
 
 def confusion(probabilities: Array, truth: Indices) -> NDArray[np.int_]:

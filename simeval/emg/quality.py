@@ -43,6 +43,8 @@ def check_recordings(recordings: Recordings, channels: int = 2) -> None:
         DataError: wrong rate, missing channel, too short, or a trial that is not finite, flat, clipped or mains only.
     """
     source, signals = recordings.source, recordings.signals
+    if not len(recordings):
+        raise DataError(f"{source}: there is no trial in it")
     check_rate(recordings.rate, source)
     if signals.shape[1] != channels:
         raise DataError(f"{source}: {signals.shape[1]} channels, expected {channels}")

@@ -17,6 +17,7 @@ RATE = 500.0
 """Samples per second of the recordings that models are trained on."""
 CHANNELS = ("ch1", "ch2")
 """Flexor carpi ulnaris and extensor carpi radialis, in the UCI recordings."""
+DATA_KINDS = ("real", "synthetic")
 Text = NDArray[np.str_]
 
 
@@ -42,6 +43,8 @@ class Recordings:
             if getattr(self, name).shape != (len(self.signals),):
                 shape = getattr(self, name).shape
                 raise DataError(f"{self.source}: {name} of shape {shape} for {len(self.signals)} trials")
+        if self.data_kind not in DATA_KINDS:
+            raise DataError(f"{self.source}: data_kind {self.data_kind!r}. Available: {', '.join(DATA_KINDS)}")
         unknown = sorted(set(self.labels.tolist()) - set(LABELS))
         if unknown:
             raise DataError(f"{self.source}: unknown label {unknown[0]!r}. Available: {', '.join(LABELS)}")
@@ -74,17 +77,6 @@ class Recordings:
         for session, label in {*zip(self.sessions.tolist(), self.labels.tolist(), strict=True)}:
             kept.append(self.in_time(session, label)[-count:])
         return self[np.sort(np.concatenate(kept))]
-
-    def cropped(self, samples: int) -> "Recordings":
-        """Return the first `samples` samples of each trial.
-
-        Raises:
-            DataError: the trials are shorter.
-        """
-        if self.signals.shape[2] < samples:
-            have = self.signals.shape[2]
-            raise DataError(f"{self.source}: trials of {have} samples ({have / self.rate:g} s), needed are {samples}")
-        return replace(self, signals=self.signals[:, :, :samples])
 
 
 def concatenate(parts: Sequence[Recordings]) -> Recordings:

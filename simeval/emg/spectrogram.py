@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from simeval.grasp import Array
 
+LOWEST_HZ = 8
 SOURCE_SAMPLES = 2500
 """The source system uses the first five seconds of a trial."""
 
@@ -28,6 +29,10 @@ class Spectrogram(BaseModel):
         frames = (samples - self.window) // (self.window // 2) + 1
         return (self.bands if self.kind == "log-power" else self.window // 2 + 1), frames
 
+    def bins(self, rate: float) -> int:
+        """Bins of a log-power spectrum that are averaged to bands."""
+        return self.window // 2 + 1 - max(1, round(LOWEST_HZ * self.window / rate))
+
     def __call__(self, signals: Array, rate: float) -> Array:
         """Return (N, C, bands, frames) of (N, C, T) signals [V] at `rate` [Hz]; log-power is the logarithm of V²."""
         from scipy.signal import stft
@@ -41,7 +46,7 @@ class Spectrogram(BaseModel):
             magnitude = np.abs(found)
             low, high = magnitude.min(axis=(2, 3), keepdims=True), magnitude.max(axis=(2, 3), keepdims=True)
             return (magnitude - low) / np.maximum(high - low, 1e-12)
-        power = np.abs(found[:, :, max(1, round(8 * self.window / rate)) :]) ** 2
+        power = np.abs(found[:, :, -self.bins(rate) :]) ** 2
         groups = np.array_split(np.arange(power.shape[2]), self.bands)
         return np.log(np.stack([power[:, :, group].mean(axis=2) for group in groups], axis=2) + 1e-7)
 

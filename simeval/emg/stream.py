@@ -24,7 +24,7 @@ the strongest on either."""
 class StreamSettings(BaseModel):
     """How posteriors become decisions."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     hop_s: float = Field(default=0.1, gt=0)
     smoothing: float = Field(default=0.5, ge=0, lt=1)
@@ -69,6 +69,7 @@ class Stream:
         self._hop = max(1, round(self.settings.hop_s * RATE))
         self._buffer = np.zeros((len(CHANNELS), 0))
         self._passed = 0  # samples before the buffer
+        self._skip = 0  # samples still to come before the next window
         self._start = start_s
         self._log: Array | None = None  # smoothed log-posterior
         self._streak = 0
@@ -85,17 +86,23 @@ class Stream:
                 f"samples of shape {samples.shape}, expected ({len(CHANNELS)}, samples): a missing channel?"
             )
         self._buffer = np.concatenate([self._buffer, samples], axis=1)
-        while self._buffer.shape[1] >= self.window:
-            yield self._decide(self._buffer[:, : self.window])
-            self._buffer = self._buffer[:, self._hop :]
-            self._passed += self._hop
+        while True:
+            skipped = min(self._skip, self._buffer.shape[1])
+            self._buffer = self._buffer[:, skipped:]
+            self._passed += skipped
+            self._skip -= skipped
+            if self._skip or self._buffer.shape[1] < self.window:
+                return
+            decision = self._decide(self._buffer[:, : self.window])
+            self._skip = self._hop
+            yield decision
 
     def _decide(self, window: Array) -> Decision:
         begun = time.perf_counter()
         reason = self._refusal(window)
         if reason is None:
             log = np.log(self._trained.classifier.predict_proba(window[None])[0] + 1e-6)
-            keep = 0.0 if self._log is None else self.settings.smoothing
+            keep = self.settings.smoothing
             self._log = log if self._log is None else keep * self._log + (1 - keep) * log
         else:
             self._log = None  # what was before a bad window says nothing about what comes after
@@ -188,4 +195,7 @@ def _samples(values: dict[str, Any], number: int) -> Array:
 def _number(value: Any, number: int) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise DataError(f"line {number}: {value!r} is not a number")
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:
+        raise DataError(f"line {number}: a number of {len(str(value))} digits is too large") from None

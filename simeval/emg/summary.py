@@ -26,9 +26,7 @@ class EmgRow:
     group: str  # all, or k=5 …, or a session
     metric: str
     value: float  # over all test trials of all seeds
-    low: (
-        float  # 95 % interval, sessions (or people, where several are tested) as clusters; NaN where they teach nothing
-    )
+    low: float  # 95 % interval, sessions as clusters; NaN where they teach nothing
     high: float
     n: int  # trials tested, once per seed
     data_kind: str

@@ -67,4 +67,7 @@ def check_labels(trials: Recordings, what: str) -> None:
 def check_length(signals: Array, samples: int) -> None:
     """Raise DataError where trials are shorter than a classifier needs."""
     if signals.shape[-1] < samples:
-        raise DataError(f"trials of {signals.shape[-1]} samples; this classifier needs {samples}")
+        raise DataError(
+            f"trials of {signals.shape[-1]} samples; this classifier needs {samples}: record longer ones, or train one "
+            "for shorter ones (`simeval emg train --set samples=N`)"
+        )

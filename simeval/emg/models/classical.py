@@ -10,6 +10,7 @@ from simeval.emg.models.base import Tensors, check_labels, check_length
 from simeval.emg.models.config import ClassicalConfig
 from simeval.emg.models.transfer import ROUNDS, believed, moved
 from simeval.emg.recordings import LABELS, RATE, Recordings
+from simeval.errors import DataError
 from simeval.grasp import Array
 
 LIMIT = 8.0
@@ -110,6 +111,8 @@ class Classical:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
         if self.config.kind == "lda":
+            if len(self._targets) <= len(LABELS):
+                raise DataError(f"LDA needs more trials than grasps to train on, there are {len(self._targets)}")
             self._model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
         else:
             self._model = _svm(self.config.svm_c, _fewest(self._targets))

@@ -1,15 +1,16 @@
-"""What a classifier is, as data; and the presets."""
+"""What a classifier is, as data."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from simeval.emg.features import FEATURES
+from simeval.emg.recordings import RATE
 from simeval.emg.spectrogram import SOURCE_SAMPLES, Spectrogram
 
 
 class _Config(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     samples: int = Field(default=SOURCE_SAMPLES, ge=125)
     """The first so many samples of a trial are used."""
@@ -25,14 +26,14 @@ class ClassicalConfig(_Learner):
     """LDA or SVM on features."""
 
     kind: Literal["lda", "svm"] = "lda"
-    features: tuple[str, ...] = tuple(FEATURES)
+    features: tuple[str, ...] = Field(default=tuple(FEATURES), min_length=1)
     svm_c: float = Field(default=10.0, gt=0)
 
 
 class Augmentation(BaseModel):
     """What is drawn anew for every trial of a batch; spectrograms are standardised, so 1 is a standard deviation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     noise: float = Field(default=0.5, ge=0)
     gain: float = Field(default=0.05, ge=0)
@@ -75,12 +76,24 @@ class NetworkConfig(_Learner):
     members: int = Field(default=1, ge=1)
     """Networks trained from different seeds; their posteriors are averaged."""
 
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        spectrogram = self.spectrogram
+        if spectrogram.window > self.samples:
+            raise ValueError(f"spectrogram.window: {spectrogram.window} samples, of {self.samples} that are used")
+        frames = spectrogram.shape(self.samples, RATE)[1]
+        if self.frames > frames:
+            raise ValueError(f"frames: {self.frames}, but {self.samples} samples have {frames}")
+        if spectrogram.kind == "log-power" and spectrogram.bands > spectrogram.bins(RATE):
+            raise ValueError(f"spectrogram.bands: {spectrogram.bands}, of {spectrogram.bins(RATE)} bins")
+        return self
+
 
 class EnsembleConfig(_Config):
     """Several classifiers, the geometric mean of their posteriors."""
 
     kind: Literal["ensemble"] = "ensemble"
-    parts: tuple[ClassicalConfig | NetworkConfig, ...]
+    parts: tuple[ClassicalConfig | NetworkConfig, ...] = Field(min_length=1)
 
 
 Config = Annotated[ClassicalConfig | NetworkConfig | EnsembleConfig, Field(discriminator="kind")]

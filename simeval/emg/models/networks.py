@@ -6,8 +6,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ARCHITECTURES = ("resnet18", "band-net")
-
 
 def make_network(architecture: str, channels: int, bands: int, width: int, classes: int) -> nn.Module:
     """Return an untrained network from (B, channels, bands, frames) to (B, classes) logits."""
