@@ -167,8 +167,8 @@ def page(found: list[Coverage], command: str) -> str:
     parts = [
         "# Coverage of the 95 % intervals\n",
         f"Made by `{command}` (simulated data, {repeats} experiments a number, so ± {error:.1f} points is one's "
-        f"standard error). Of {len(found)} numbers {len(found) - len(outside)} lie between 93 and 97 %, {low} "
-        f"below, {high} above. Wanted: 93 to 97 %.\n",
+        f"standard error; of p95, half as many, ± {math.sqrt(2) * error:.1f}). Of {len(found)} numbers "
+        f"{len(found) - len(outside)} lie between 93 and 97 %, {low} below, {high} above. Wanted: 93 to 97 %.\n",
     ]
     for method, note in NOTES.items():
         own = [c for c in found if c.method == method]
@@ -196,14 +196,16 @@ NOTES = {
     ),
     "mean": (
         "`clustered_mean`; values whose logarithm has a spread of 0.4 between objects and 0.8 within, about that of "
-        "penetrations, and the logarithms themselves. In points: mm, s, …"
+        "penetrations, and the logarithms themselves. In points: mm, s, … Of values so skewed, few objects make the "
+        "interval a little too narrow."
     ),
     "p95": "`clustered_percentile` on the same values, half as many experiments. –: the upper end is infinite.",
     "paired difference": (
         "`paired_difference` of outcomes; 30 or 5 % of the conditions, more on some objects than others (correlation "
         "0.3, 0.1, 0.3), are drawn anew for the second generator. Where few conditions flip there are one or two to "
-        "learn from, and the interval is wider than need be; where all that flip are of a few objects (last column), 5 "
-        "to 20 objects often have none of those, and nothing in the data tells."
+        "learn from, and the interval is wider than need be, or, of many trials of 5 objects, too narrow; where all "
+        "that flip are of a few objects (last column), there are often none of those among up to 50, and nothing in "
+        "the data tells."
     ),
 }
 

@@ -73,6 +73,15 @@ SAME_SESSION = Signal("same-session", "uci", "svm")
 NEW_DAY_CALIBRATED = Signal("calibrated-day:5", "uci-2", "ensemble-plain")
 NEW_DAY = Signal("new-day", "uci-2", "band-net-plain")
 NEW_PERSON = Signal("new-person", "uci-1", "lda")
+NOTES = (
+    "Protocols differ in recordings and model, not in the protocol alone: "
+    + "; ".join(
+        f"`{s.protocol}` {s.recordings} by {s.model}" for s in (SAME_SESSION, NEW_DAY_CALIBRATED, NEW_DAY, NEW_PERSON)
+    )
+    + ". `…-plain` are networks as they were before those of emg.md, trained without blended trials. *Refined* is "
+    "`--refine energy,copies=24`, in generators.md *refined more*. The models of the source system (`paper`) answer "
+    "three of the six types: the others end as no sound grasp.\n"
+)
 PARTS = (
     Part((BEST, CLASSICAL), (SAME_SESSION, NEW_DAY_CALIBRATED, NEW_DAY, NEW_PERSON)),
     Part((BEST, CLASSICAL), (SAME_SESSION,), ("uniform",)),
@@ -149,14 +158,15 @@ def page(rows: Sequence[RowTrials], numbers: Sequence[MetricRow], left_out: Sequ
         "wide intervals where few people or days were there to be tested: `− oracle` and `− argmax`, over the same "
         "scenes, say more.\n",
         *_reading(found),
-        "The signals' models are named below the first table, protocol by protocol. `…-plain` are networks as they "
-        "were before those of emg.md, trained without blended trials: on a new day they are right less often.\n",
+        NOTES,
         "## Where success is lost\n",
         markdown([loss_grid(found)], "Shares of all trials, in %; each trial is in one column."),
         "![losses](end_to_end_losses.png)\n",
         "![intents and outcomes](end_to_end_outcomes.png)\n",
         "## Success against rejection\n",
         "![success against rejection](end_to_end_rejection.png)\n",
+        "Bars: 95 % intervals, objects as clusters alone, so of these recordings; the table has those for other people "
+        "and days.\n",
         "## Time\n",
         markdown([time_grid(main)], time_line(main) + "."),
     ]

@@ -44,7 +44,8 @@ def page(rows: Sequence[MetricRow]) -> str:
         f"Made by `{COMMAND}`. Real data: suite `{CONDITION.suite}`, one grasp a condition, the bank `dexgraspnet-1k`. "
         "One thing at a time is changed of the default. Rates in %, with 95 % intervals clustered by object; the "
         "differences are paired. Descriptors are those of the setting `by`; `learned` is the object encoder of the "
-        "diffusion preset `paper`.\n",
+        "diffusion preset `paper`. For one grasp the first four that are carried over are looked at, so more "
+        "neighbours than it takes to have four change nothing.\n",
         markdown_table(["", *heads], table),
         _verdict(index),
     ])  # fmt: skip

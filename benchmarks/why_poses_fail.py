@@ -121,8 +121,10 @@ LEGEND = """\
 - *denoising loss*: of grasps of validation objects, over all steps; what is predicted, and in which code, differs from
   row to row, so only rows that differ in neither can be compared by it.
 - `local`: the model that comes with simeval, with as many batches as the others and three types alone. Its batches hold
-  256 grasps in place of 64, and it learns from grasps that don't hold, too.
-- Those that come with simeval were trained once, `paper` with 4,000 batches, `local` with 12,000 and of all six types.
+  256 grasps in place of 64, it learns from grasps that don't hold, too, and its schedule, its training and its sampling
+  (guidance) are its own.
+- Those that come with simeval were trained once, `paper` with 4,000 batches, `local` with 12,000 and of all six types;
+  each is compared with its namesake above.
 """
 FINDINGS = """\
 ## What explains it
@@ -130,16 +132,16 @@ FINDINGS = """\
 - **Where the object is seen from explains most.** The source's network is given one code of the whole object, and
   whatever was repaired about it, few of its grasps lift: once it knows where the object is, the hand is deep in it, for
   it doesn't know where the surface is. `local`, which looks at the object from where it has guessed the hand to be, at
-  every step anew, lifts several times as often after as many batches. (They are larger, and it learns from failures;
-  how much those two do was not taken apart.)
+  every step anew, lifts several times as often after as many batches. (Larger batches, learning from failures, guidance
+  and its training have a part in that; how much each does was not taken apart.)
 - **Translation over the object's size** is the one small repair that pays: the hand comes to where the object is, whose
-  size the source's code doesn't know, and so into it: penetration grows with success. Without it all the others
+  size the source's code doesn't know, and so into it: penetration nearly doubles. Without it all the others
   together lift no more than `paper`. **Capacity** adds some more.
 - **Schedule.** That the source starts sampling from noise that training never saw (its last step keeps 78 % of the
   signal) is a flaw, but not the reason: mending it alone changes nothing, and the repaired model does without.
 - **Gradient, geometry, rotation.** `loss.backward(loss)`, Euler angles, an unsigned map on a grid that doesn't know the
-  scale, convolutions in place of basis points: each row lies within the interval of the one above it, and the repaired
-  model without signed geometry or 6-d rotation within its own.
+  scale, convolutions in place of basis points: no row differs from the one above it beyond chance, nor does the
+  repaired model without signed geometry or without 6-d rotation, though that interval leaves room for a few points.
 - **What it is trained on.** With types by the joints alone there are 26 times as many grasps; joints come
   nearer and types are kept more often, but no more is lifted, by the larger network even less: trained on the 532
   grasps that have a type by the source's measure, it lifts a fifth. (Perhaps because it sees each of them 180 times,

@@ -80,7 +80,8 @@ def time_line(rows: Sequence[RowTrials]) -> str:
     found = stage_times(rows).get("chain_s")
     if found is None:
         return "chain: not timed"
-    verdict = "met" if found[0] < TARGET_S else "missed"
+    met = [seconds < TARGET_S for seconds in found[:2]]
+    verdict = "met" if all(met) else "met in the median alone" if met[0] else "missed"
     return (
         f"signal to first command: {found[0]:.2f} s of one core in the median, 95 %: {found[1]:.2f} s "
         f"({found[2]} trials); target < {TARGET_S:g} s without refining: {verdict}"
