@@ -43,6 +43,15 @@ def clear_exit(tracebacks: bool = False) -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
+def describe_error(error: BaseException) -> str:
+    """Return an error's kind and message in one line, also of one whose message can't be had."""
+    try:
+        message = str(error)
+    except Exception:
+        message = "(it has no message)"
+    return " ".join(f"{type(error).__name__}: {message}".split())
+
+
 def unknown_name(kind: str, name: str, available: Iterable[str], hint: str = "") -> SettingError:
     """Build the error for a name that isn't there: what was asked, what is near, what is available."""
     names = sorted(available)

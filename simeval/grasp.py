@@ -60,6 +60,8 @@ class GraspBatch:
                     raise GraspError(f"{name} is missing")
                 continue
             try:
+                if np.iscomplexobj(value):
+                    raise TypeError("it is complex")
                 value = np.array(value, dtype=np.float64)
             except (TypeError, ValueError) as error:
                 raise GraspError(f"{name} is not numeric: {error}") from None

@@ -63,7 +63,12 @@ def load_factory(name: str, group: str = GROUP) -> Any:
 
 def settings_of(name: str, group: str = GROUP) -> dict[str, inspect.Parameter]:
     """Keyword parameters of a generator, by name; `data` is filled in by the harness."""
-    return dict(inspect.signature(load_factory(name, group)).parameters)
+    factory = load_factory(name, group)
+    try:
+        return dict(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):
+        origin = generator_origin(name, group)
+        raise SettingError(f"{_KINDS[group]} {name!r} from {origin} is no class or function: {factory!r:.60}") from None
 
 
 def make_generator(name: str, settings: Mapping[str, str] | None = None, data: Path | None = None) -> Generator:
@@ -106,7 +111,12 @@ def named_settings(text: str, kind: str, example: str) -> tuple[str, dict[str, s
     for item in items:
         if "=" not in item:
             raise SettingError(f"{kind} {text!r}: can't read {item!r}; write for example {example}")
-    return name, dict(item.split("=", 1) for item in items)
+    settings: dict[str, str] = {}
+    for key, value in (item.split("=", 1) for item in items):
+        if key in settings:
+            raise SettingError(f"{kind} {text!r}: {key} is given twice")
+        settings[key] = value
+    return name, settings
 
 
 def _checked(made: Any, protocol: type, name: str, group: str, method: str) -> Any:

@@ -149,6 +149,8 @@ def stored_grasp(record: TrialRecord) -> GraspBatch:
     def row(values: list[float]) -> np.ndarray | None:
         return np.array([values]) if values else None
 
+    if len(record.rotation) != 9:
+        raise DataError(f"trial {record.trial_id} is damaged: its rotation has {len(record.rotation)} numbers, not 9")
     return GraspBatch(
         np.array(record.rotation).reshape(1, 3, 3), np.array([record.translation]),
         np.array([record.joints]), row(record.pregrasp), row(record.squeeze),
@@ -163,7 +165,8 @@ def _physics(folder: Path, run: Run, record: TrialRecord) -> Physics:
     except TypeError:
         physics = None
     if physics is None or physics.digest != record.physics:
-        made = run.manifest.get("versions", {}).get("simeval", "?")
+        versions = run.manifest.get("versions")
+        made = versions.get("simeval", "?") if isinstance(versions, dict) else "?"
         raise SettingError(
             f"{folder} was made with physical settings that this version of simeval doesn't have; "
             f"install the run's own (simeval {made}) to replay it"

@@ -412,7 +412,7 @@ def _read_journal(file: Path, kind: Kind[Record]) -> tuple[list[Record], int]:
 def _parse_line(file: Path, kind: Kind[Record], number: int, line: bytes) -> Record:
     try:
         row = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file}, line {number}: not a JSON record ({error}). Remove the line to go on.") from None
     if not isinstance(row, dict):
         raise DataError(f"{file}, line {number}: not a JSON record ({row!r}). Remove the line to go on.")
@@ -426,7 +426,9 @@ def _parse_line(file: Path, kind: Kind[Record], number: int, line: bytes) -> Rec
 
 
 def _fits(kind: Any, value: object) -> bool:
-    if kind in (str, float, int):
+    if kind is int:
+        return type(value) is int and abs(value) < 2**63
+    if kind in (str, float):
         return type(value) is kind
     return kind is not None and isinstance(value, list) and all(type(v) is float for v in value)
 

@@ -11,15 +11,19 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from simeval.errors import SettingError, unknown_name
+from simeval.taxonomy import GRASP_TYPES
+
+MOST_GRASPS = 1_000_000
+"""Of a request."""
 
 
 class Request(BaseModel, frozen=True, extra="forbid"):
     """So many grasps of one object at one scale, of one type or of any ("")."""
 
     object: str
-    scale: float = Field(gt=0)
-    type: str = ""
-    count: int = Field(gt=0)
+    scale: float = Field(gt=0, allow_inf_nan=False)
+    type: Literal["", *GRASP_TYPES] = ""  # type: ignore[valid-type]
+    count: int = Field(gt=0, le=MOST_GRASPS)
 
     @property
     def grasp_type(self) -> str | None:
@@ -33,7 +37,7 @@ class Suite(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    version: int
+    version: int = Field(ge=0)
     description: str
     data_kind: Literal["real", "embedded"]
     protocols: list[str] = ["lift", "six-direction"]
@@ -43,7 +47,7 @@ class Suite(BaseModel):
     """Grasps known to be good on these objects, for generators that replay some (`--set bank=` overrides)."""
     training: str = ""
     """Grasps of other objects, for generators that transfer or learn from some; none: those of `bank`."""
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, le=2**31 - 1)
     requests: list[Request]
 
     @property
@@ -99,7 +103,10 @@ def load_suite(name: str) -> Suite:
     else:
         raise unknown_name("suite", name, suite_names(), "A path to a .toml file works too.")
     try:
-        return Suite.model_validate(_expand(tomllib.loads(text)))
+        found = Suite.model_validate(_expand(tomllib.loads(text)))
+        if not found.requests:
+            raise SettingError(f"suite {name!r} has no request")
+        return found
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"suite {name!r} is not TOML: {error}") from None
     except ValidationError as error:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from simeval.errors import describe_error
 from simeval.generator import GraspRequest
 from simeval.grasp import GraspBatch
 from simeval.objects import ObjectModel
@@ -75,10 +76,11 @@ def attempt(planned: "PlannedRun", request: Request, model: ObjectModel) -> tupl
             found = better
         if planned.spec.pose_noise:
             found = planned.spec.pose_noise.apply(found, seed)
-    except Exception as error:
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:  # `sys.exit()` in a plug-in must not end the run, as if it were finished
         log.debug("%s failed on %s", planned.spec.generator, request, exc_info=True)
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        return GraspBatch.empty(), text[:_REASON_LENGTH]
+        return GraspBatch.empty(), describe_error(error)[:_REASON_LENGTH]
     return found, f"generate() gave {len(found)} grasps, {request.count} were asked for"
 
 

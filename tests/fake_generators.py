@@ -63,10 +63,21 @@ class Failing(Steady):
         found = super().generate(request)
         if self.how == "raises":
             raise RuntimeError("out of\n ideas")
+        if self.how == "exits":
+            raise SystemExit(0)
+        if self.how == "speechless":
+            raise Speechless
         return {
             "few": found[:1], "none": found[:0], "many": GraspBatch.concatenate([found, found]),
             "type": found.joints, "nan": found.with_(joints=found.joints * np.nan),
         }[self.how]  # type: ignore[return-value]  # fmt: skip
+
+
+class Speechless(BaseException):
+    """Not even its message can be had."""
+
+    def __str__(self) -> str:
+        raise ValueError
 
 
 class Fingerprinted(Steady):
@@ -77,6 +88,23 @@ class Fingerprinted(Steady):
         self.fingerprint = {"a": "11", "b": "22"}[weights]
 
 
+class Unnamed(Steady):
+    """Fails to say which weights it has."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Raise."""
+        raise OSError("weights are gone")
+
+
+def quits() -> object:
+    """End the process."""
+    raise SystemExit(5)
+
+
+NUMBER = 3
+
+
 def no_generate() -> object:
     """Give something that is no generator."""
     return object()
@@ -84,7 +112,7 @@ def no_generate() -> object:
 
 NAMES = {
     "steady": "Steady", "moody": "Moody", "failing": "Failing", "fingerprinted": "Fingerprinted",
-    "nothing": "no_generate", "broken": "NotThere",
+    "nothing": "no_generate", "broken": "NotThere", "unnamed": "Unnamed", "quits": "quits", "number": "NUMBER",
 }  # fmt: skip
 
 

@@ -212,6 +212,15 @@ def test_gate_against_rates_is_unpaired(tmp_path: Path) -> None:
         gate(run("a"), read_baseline(path), max_lost=0)
     with pytest.raises(DataError, match="no rows of 'c'; it has: a"):
         gate(run("c"), read_baseline(path))
+    for changed, message in (
+        ({"suite": "other"}, "the baseline is of suite 'other'"),
+        ({"value": -7.0, "low": -9.0, "high": -5.0}, "is no rate: -7"),
+        ({"n": -3}, "is no rate"),
+    ):
+        rows = [row | changed for row in json.loads(render(summarise([run("a")]), [], "json"))]
+        path.write_text(json.dumps(rows))
+        with pytest.raises(DataError, match=message):
+            gate(run("a"), read_baseline(path))
 
 
 @pytest.mark.parametrize(

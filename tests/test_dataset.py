@@ -215,6 +215,10 @@ def test_impossible_builds_are_refused(tmp_path: Path) -> None:
         Recipe(types=())
     with pytest.raises(SettingError, match="at least one object"):
         build_dataset(RECIPE, [], tmp_path / "b.parquet")
+    with pytest.raises(SettingError, match="name two files"):
+        build_dataset(RECIPE, OBJECTS, tmp_path / "b.parquet", failed=tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"/proc/b.parquet can't be written"):
+        build_dataset(RECIPE, OBJECTS, "/proc/b.parquet")
     with pytest.raises(SettingError, match="tries"):
         build_dataset(replace(RECIPE, settings={"tries": "0"}), OBJECTS, tmp_path / "b.parquet")
 

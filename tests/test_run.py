@@ -191,6 +191,8 @@ def test_a_generator_that_is_not_repeatable_gives_one_record_a_condition(
         ("none", 4, "generate() gave 0 grasps, 2 were asked for"),
         ("many", 4, "generate() gave 4 grasps, 2 were asked for"),
         ("type", 4, "generate() gave ndarray, expected a GraspBatch"),
+        ("exits", 4, "SystemExit: 0"),
+        ("speechless", 4, "Speechless: (it has no message)"),
     ],
 )
 def test_what_a_generator_does_wrong_is_an_outcome(tmp_path: Path, how: str, failed: int, reason: str) -> None:
@@ -220,6 +222,11 @@ def test_a_grasp_that_is_none_is_invalid_not_failed(tmp_path: Path) -> None:
         ({"settings": {"bank": "nowhere"}}, "no bank 'nowhere'"),
         ({"settings": {"spread": "-1"}}, "can't be built: ZeroDivisionError: a bug in the constructor"),
         ({"generator": "failing"}, "needs --set how="),
+        ({"generator": "quits"}, "can't be built: SystemExit: 5"),
+        ({"generator": "unnamed"}, "has no fingerprint: OSError: weights are gone"),
+        ({"generator": "number"}, "is no class or function: 3"),
+        ({"refine": "energy,copies=1,copies=2"}, "copies is given twice"),
+        ({"refine": "energy,copies=1,rank=foo"}, "unknown ranking 'foo'"),
         ({"generator": "nothing"}, "has no generate"),
         ({"generator": "broken"}, "can't be imported"),
         ({"protocols": ("lfit",)}, "Did you mean 'lift'"),

@@ -103,6 +103,12 @@ def test_subset_takes_the_first_objects_with_all_their_scales() -> None:
             "scale",
         ),
         ('name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nrequests = []\nsize = 1', "size"),
+        ('name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nrequests = []', "has no request"),
+        (
+            'name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nrequests = [["mug", 1, "foo", 1]]',
+            "'cylindrical'",
+        ),
+        ('name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nseed = -5\nrequests = []', "seed"),
     ],
 )
 def test_a_wrong_suite_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:

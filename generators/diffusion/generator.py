@@ -55,9 +55,11 @@ class Diffusion:
         self, weights: str = "", steps: int | None = None, ancestral: bool = True,
         guidance: float | None = None, contact: bool | None = None, best_of: int = 1, rank: str = "blend",
     ) -> None:  # fmt: skip
-        for name, value, least in (("steps", steps or 0, 0), ("best_of", best_of, 1)):
-            if value < least:
-                raise SettingError(f"{name} must be at least {least}, found {value}")
+        for name, value, least, most in (
+            ("steps", steps or 0, 0, 100_000), ("best_of", best_of, 1, 100_000), ("guidance", guidance or 0.0, 0, 100),
+        ):  # fmt: skip
+            if not least <= value <= most:
+                raise SettingError(f"{name} must be from {least} to {most}, found {value}")
         self.folder = weights_folder(weights or self.preset)
         self.model = kept_model(self.folder)
         usual = self.model.config.sampling
@@ -65,7 +67,8 @@ class Diffusion:
         self.contact = usual.contact if contact is None else contact
         self.guidance = usual.guidance if guidance is None else guidance
         self.ancestral, self.best_of = ancestral, best_of
-        self.rank = ranker(rank if best_of > 1 else "score")
+        chosen = ranker(rank)  # refuses what is none, even where there is nothing to choose
+        self.rank = chosen if best_of > 1 else ranker("score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
 

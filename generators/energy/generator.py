@@ -36,6 +36,7 @@ AS_THEY_ARE = 2
 """Times as many of the tries, the best, are ranked as they are, beside those led downhill."""
 NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
 MOST_SPREAD = 10.0
+MOST = 100_000
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
 
@@ -95,13 +96,14 @@ class Refine:
     def __init__(
         self, steps: int = 100, copies: int = 8, rank: str = "blend", device: str = "cpu", spread: float = 1.0
     ) -> None:
-        if steps < 1 or copies < 1:
-            raise SettingError(f"steps and copies must be at least 1, found {steps} and {copies}")
+        if not (1 <= steps <= MOST and 1 <= copies <= MOST):
+            raise SettingError(f"steps and copies must be from 1 to {MOST}, found {steps} and {copies}")
         if not 1 <= spread <= MOST_SPREAD:
             raise SettingError(f"spread must be from 1 to {MOST_SPREAD:g}, found {spread}")
         check_device(device)
         self.copies, self.device, self.spread = copies, device, spread
-        self.rank = ranker(rank if copies > 1 else "score")
+        chosen = ranker(rank)  # refuses what is none, even where there is nothing to choose
+        self.rank = chosen if copies > 1 else ranker("score")
         self.fingerprint = self.rank.fingerprint
         self.schedule = Schedule(steps=steps, temperature=0.0, switch=0.0)
 

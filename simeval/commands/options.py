@@ -27,6 +27,13 @@ Workers = Annotated[
     typer.Option("--workers", "-j", min=0, help="Processes; all cores by default, 0: no other process."),
 ]
 Device = Annotated[str, typer.Option("--device", help="Where networks are trained: cpu or cuda.")]
+SIMULATED = {
+    "friction": (1e-6, 100), "torsional_friction": (0, 1), "density": (0.1, 1e5), "mass_kg": (1e-4, 100),
+    "timestep": (1e-5, 0.05), "iterations": (1, 100_000), "solver_residual": (1e-12, 1),
+    "contact_distance": (1e-6, 0.1), "torque_scale": (1e-3, 1000), "servo_time": (1e-4, 10), "opening_rad": (0, 3),
+    "squeeze_rad": (0, 3),
+}  # fmt: skip
+"""Ranges of physical settings, in their units; outside them what Bullet computes means nothing."""
 
 
 def all_cores() -> int:
@@ -84,7 +91,12 @@ def parse_physics(given: Iterable[str], shortcuts: dict[str, float | None]) -> "
         values[key] = number
     if "mass_kg" in values and "density" in values and values["mass_kg"] is not None:
         raise SettingError("density and mass are both given; choose one")
-    return Physics(**values)  # type: ignore[arg-type]
+    physics = Physics(**values)  # type: ignore[arg-type]
+    for key, (low, high) in SIMULATED.items():
+        value = values.get(key)
+        if isinstance(value, int | float) and not low <= value <= high:
+            raise SettingError(f"{key} must be from {low:g} to {high:g} to be simulated, found {value:g}")
+    return physics
 
 
 def show(text: str) -> None:

@@ -16,7 +16,9 @@ SuiteName = Annotated[
 Objects = Annotated[
     int | None, Option(min=1, help="Only the suite's first N objects.", metavar="N", rich_help_panel=WHAT)
 ]
-Grasps = Annotated[int | None, Option(min=1, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)]
+Grasps = Annotated[
+    int | None, Option(min=1, max=1_000_000, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)
+]
 GraspType = Annotated[str | None, Option("--type", help="Only grasps of this type.", metavar="T", rich_help_panel=WHAT)]
 Settings = Annotated[
     list[str] | None,
@@ -60,7 +62,9 @@ Decompose = Annotated[
     str | None,
     Option(help="Into convex pieces: auto, coacd or hull; default auto.", metavar="HOW", rich_help_panel=MESH),
 ]
-Timeout = Annotated[float, Option(min=0.1, help="Seconds a trial may take.", rich_help_panel=HOW)]
+Timeout = Annotated[
+    float, Option(min=0.1, help="Seconds a trial may take; what a generator takes isn't limited.", rich_help_panel=HOW)
+]
 Out = Annotated[
     Path | None,
     Option(help="Folder for the run folders; default runs/<suite>.", metavar="DIR", rich_help_panel=HOW),

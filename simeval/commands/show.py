@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from simeval.commands.options import say, show
-from simeval.errors import SettingError, unknown_name
+from simeval.errors import DataError, SettingError, unknown_name
 
 if TYPE_CHECKING:
     from simeval.report.tables import GroupBy
@@ -59,6 +59,8 @@ def print_table(runs: "list[Run]", format: str | None = None, by: "GroupBy" = No
     """Print a table to stdout; without a format it suits the terminal, or is Markdown where there is none."""
     from simeval.report.tables import outcome_counts, render, rich_table, summarise
 
+    if not any(run.records for run in runs):
+        raise DataError("no trial has been run: there is nothing to show yet")
     rows, outcomes = summarise(runs, by), outcome_counts(runs)
     if format is None and sys.stdout.isatty():
         from rich.console import Console

@@ -6,6 +6,7 @@ finished first. A build that was stopped goes on where it was: finished objects 
 
 import json
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -88,6 +89,8 @@ def build_dataset(
         raise SettingError("a data set needs at least one object")
     make_generator(recipe.generator, recipe.settings, recipe.data)  # wrong settings: say so now, once
     out = Path(out)
+    if failed and Path(failed).resolve() == out.resolve():
+        raise SettingError(f"{out} can't hold both the grasps that are kept and those that failed: name two files")
     store = _Store(out, recipe.facts(), Path(failed) if failed else None)
     todo = [_Job(recipe, code, scale) for code, scale in objects if (code, scale) not in store.grown]
     try:
@@ -123,6 +126,17 @@ def _grow(job: _Job) -> Grown:
     return grow(job.recipe, job.code, job.scale)
 
 
+def _check_writable(path: Path) -> None:
+    """Raise DataError where no file can be made beside this one: said before the work, not after it."""
+    probe = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror}") from None
+
+
 class _Store:
     """Finished objects: those of the file, and one JSON line each of those made since, beside it."""
 
@@ -134,7 +148,12 @@ class _Store:
             self._read_file()
             if failed and failed.is_file():
                 self._read_failed(failed)
+            elif failed:
+                log.warning("%s isn't there: what failed on objects finished before isn't known any more", failed)
         self._read_parts()
+        for path in (out, failed):
+            if path:
+                _check_writable(path)
 
     def add(self, grown: Grown) -> None:
         """Append a finished object."""

@@ -190,6 +190,12 @@ def _unpaired(run: Run, rows: Sequence[MetricRow], margin: float) -> GateResult:
             raise DataError(f"the baseline has {row.metric} and the run hasn't: run protocol {row.protocol} too")
         if not all(map(math.isfinite, (row.value, row.low, row.high))):
             raise DataError(f"the baseline's {row.metric} has no value, or no interval")
+        if not (0 <= row.low <= row.value <= row.high <= 1 and row.n > 0):
+            raise DataError(
+                f"the baseline's {row.metric} is no rate: {row.value:g} [{row.low:g}, {row.high:g}] of {row.n}"
+            )
+        if row.suite != now.suite:
+            raise DataError(f"the baseline is of suite {row.suite!r}, the run of {now.suite!r}: they don't compare")
         a, b = (Estimate(r.value, r.low, r.high, r.n, "") for r in (now, row))
         found = independent_difference(a, b)
         passed, why = _judge(found.value, found.low, margin)
