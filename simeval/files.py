@@ -61,6 +61,21 @@ def make_folder(path: Path) -> None:
         raise DataError(f"{path}: can't be made a folder ({error.strerror})") from None
 
 
+def check_writable(path: Path) -> None:
+    """Say that no file can be made there before the work whose result it is to hold, not after it.
+
+    Raises:
+        DataError: none can.
+    """
+    probe = path.with_name(unfinished_name(path, str(os.getpid())))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"{path} can't be written: {error.strerror}") from None
+
+
 def unfinished_name(path: Path, writer: str) -> str:
     """Return the name of a file until it is complete; with "*" for the writer, the pattern of what killed ones left."""
     return f".{path.stem}-{writer}{path.suffix.lower()}"

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from simeval.errors import DataError, SettingError
-from simeval.files import completed
+from simeval.files import check_writable, completed
 
 SUFFIXES = (".gif", ".mp4")
 NEEDED = {".gif": ("imageio",), ".mp4": ("imageio", "imageio_ffmpeg")}
@@ -20,7 +20,7 @@ def check_film(path: Path) -> None:
 
     Raises:
         SettingError: unknown kind of film, or a package is missing; the message says how to install it.
-        DataError: the folder doesn't exist.
+        DataError: the folder doesn't exist, or nothing can be written to it.
     """
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -31,6 +31,7 @@ def check_film(path: Path) -> None:
         raise SettingError(f"--video {path} needs {' and '.join(missing)}: pip install 'simeval[view]'.{other}")
     if not path.absolute().parent.is_dir():
         raise DataError(f"--video {path}: there is no folder {path.absolute().parent}")
+    check_writable(path)
 
 
 def write_film(path: Path, pictures: Iterable[NDArray[np.uint8]], frames_per_s: float) -> None:

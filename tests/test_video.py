@@ -70,6 +70,7 @@ def test_replay_films_a_trial(trial: StoredTrial, tmp_path: Path, capfd: pytest.
     [
         ("a.avi", (), "ends in .gif or .mp4"),
         ("nowhere/a.gif", (), "there is no folder"),
+        ("/proc/a.gif", (), "/proc/a.gif can't be written"),
         ("a.gif", ("imageio",), "needs imageio: pip install 'simeval[view]'"),
         ("a.mp4", ("imageio_ffmpeg",), "needs imageio-ffmpeg: pip install 'simeval[view]'. A .gif needs no ffmpeg."),
     ],

@@ -6,7 +6,6 @@ finished first. A build that was stopped goes on where it was: finished objects 
 
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
@@ -18,6 +17,7 @@ import numpy as np
 from simeval.bank import GraspBank, ObjectShape, load_bank, write_bank
 from simeval.dataset.grow import Effort, Grown, Recipe, Row, grow
 from simeval.errors import DataError, SettingError
+from simeval.files import check_writable
 from simeval.manifest import executor_digest, versions
 from simeval.objects.embedded import PREFIX
 from simeval.physics.pool import run_jobs
@@ -126,17 +126,6 @@ def _grow(job: _Job) -> Grown:
     return grow(job.recipe, job.code, job.scale)
 
 
-def _check_writable(path: Path) -> None:
-    """Raise DataError where no file can be made beside this one: said before the work, not after it."""
-    probe = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise DataError(f"{path} can't be written: {error.strerror}") from None
-
-
 class _Store:
     """Finished objects: those of the file, and one JSON line each of those made since, beside it."""
 
@@ -153,7 +142,7 @@ class _Store:
         self._read_parts()
         for path in (out, failed):
             if path:
-                _check_writable(path)
+                check_writable(path)
 
     def add(self, grown: Grown) -> None:
         """Append a finished object."""
