@@ -217,6 +217,10 @@ class RunStore(RecordStore[TrialRecord]):
         return cls.of(TRIALS, path, manifest)
 
 
+_OF_A_RUN: dict[str, type] = {"settings": dict, "physics": dict, "versions": dict, "volatile": dict, "protocols": list}
+"""What some values of a run's manifest are."""
+
+
 def read_run(path: Path | str) -> Run:
     """Read a run folder without locking or changing it; works while the run is being written.
 
@@ -224,7 +228,11 @@ def read_run(path: Path | str) -> Run:
         DataError: there is no run, or a file in it can't be read.
     """
     path = Path(path)
-    return Run(read_manifest(path, TRIALS), read_records(path, TRIALS))
+    manifest = read_manifest(path, TRIALS)
+    wrong = [key for key, kind in _OF_A_RUN.items() if not isinstance(manifest.get(key, kind()), kind)]
+    if wrong:
+        raise DataError(f"{path / TRIALS.manifest} is damaged: {', '.join(wrong)} can't be what a run wrote")
+    return Run(manifest, read_records(path, TRIALS))
 
 
 def same_result(a: TrialRecord, b: TrialRecord) -> list[str]:
@@ -337,7 +345,7 @@ def read_manifest(path: Path, kind: Kind[Any]) -> dict[str, Any]:
         text = file.read_bytes()
     try:
         manifest = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} is not JSON: {error}") from None
     if not isinstance(manifest, dict):
         raise DataError(f"{file} holds no JSON object")

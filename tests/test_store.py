@@ -301,6 +301,13 @@ def test_not_a_run_folder(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DataError, match=r"manifest\.json is not JSON"):
         read_run(tmp_path)
+    for key, value in (("versions", 17), ("physics", "x"), ("protocols", {})):
+        (tmp_path / "manifest.json").write_text(json.dumps({**MANIFEST, key: value}))
+        with pytest.raises(DataError, match=f"is damaged: {key} can't be"):
+            read_run(tmp_path)
+    (tmp_path / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(DataError, match="is not JSON"):
+        read_run(tmp_path)
     (tmp_path / "other").mkdir()
     (tmp_path / "other/journal.jsonl").write_text("")
     with pytest.raises(DataError, match=r"no manifest\.json"):
