@@ -398,7 +398,16 @@ def test_refining_is_a_row_of_its_own(capfd: pytest.CaptureFixture[str]) -> None
 
 
 def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> None:
-    arguments = ["run", "-g", "steady", "--suite", "tiny.toml", "--no-references", "--set", "wait=1.5"]
+    arguments = [
+        "run",
+        "-g",
+        "steady",
+        "--suite",
+        "tiny.toml",
+        "--no-references",
+        "--set",
+        "wait=3",
+    ]  # longer than workers need to start
     arguments += ["--physics", "iterations=10", "--physics", "timestep=0.01"]
     command = [sys.executable, str(FAKES), *arguments, "-j", "2", "--out"]
 
