@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from simeval.benchmarks.study import markdown_table, study_parser
 from simeval.commands.progress import Bars
@@ -235,13 +234,9 @@ def _session_shares(found: Results, tested: Sequence[Tested]) -> dict[str, float
     """Share of right decisions in each session."""
     right: dict[str, list[bool]] = {}
     for t in tested:
-        for row, hit in zip(t.rows, _hits(t), strict=True):
+        for row, hit in zip(t.rows, t.right, strict=True):
             right.setdefault(str(found.recordings.sessions[row]), []).append(bool(hit))
     return {name: float(np.mean(hits)) for name, hits in right.items()}
-
-
-def _hits(t: Tested) -> NDArray[np.bool_]:
-    return np.asarray(t.probabilities.argmax(axis=1) == t.truth)
 
 
 def _data(results: Sequence[Results]) -> str:
@@ -393,7 +388,7 @@ def _draw_learning(ax: Any, found: Results) -> None:
             if t.model == model:
                 own.setdefault(int(group_of(t).removeprefix("k=")), []).append(t)
         ks = sorted(own)
-        mean = [100 * float(np.mean(np.concatenate([_hits(t) for t in own[k]]))) for k in ks]
+        mean = [100 * float(np.mean(np.concatenate([t.right for t in own[k]]))) for k in ks]
         sessions = [[100 * share for share in _session_shares(found, own[k]).values()] for k in ks]
         span = [[m - min(s) for m, s in zip(mean, sessions, strict=True)],
                 [max(s) - m for m, s in zip(mean, sessions, strict=True)]]  # fmt: skip

@@ -29,6 +29,16 @@ ROBUST_WEIGHT = 20.0
 score alone 92 and 95, 81 and 83 %; by the predictor alone 82 and 92, 82 and 89 %."""
 
 
+def check_ranking(name: str) -> None:
+    """Refuse a name that `ranker` doesn't know, without reading any weights.
+
+    Raises:
+        SettingError: there is none of this name.
+    """
+    if name not in RANKINGS:
+        raise unknown_name("ranking", name, RANKINGS)
+
+
 def ranker(name: str) -> Ranker:
     """Return a ranker by its name.
 
@@ -39,12 +49,11 @@ def ranker(name: str) -> Ranker:
         SettingError: there is none of this name.
         DataError: the predictor's weights can't be read.
     """
+    check_ranking(name)
     if name == "score":
         return Ranker(hold_scores)
     if name == "robust":
         return Ranker(robust_scores)
-    if name not in RANKINGS:
-        raise unknown_name("ranking", name, RANKINGS)
     from simeval.generators.predictor.model import load_predictor
 
     predictor = load_predictor()

@@ -43,8 +43,13 @@ def clear_exit(tracebacks: bool = False) -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-def describe_error(error: BaseException) -> str:
-    """Return an error's kind and message in one line, also of one whose message can't be had."""
+def plugin_fault(error: BaseException) -> str:
+    """Return what a plug-in raised, `sys.exit()` too, in one line: its kind and message, if that can be had.
+
+    For what caught BaseException around a plug-in's code. The user's interrupt, which isn't a fault, is raised again.
+    """
+    if isinstance(error, KeyboardInterrupt | GeneratorExit):
+        raise error
     try:
         message = str(error)
     except Exception:

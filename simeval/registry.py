@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from simeval.errors import SettingError, SimevalError, unknown_name
+from simeval.errors import SettingError, SimevalError, plugin_fault, unknown_name
 from simeval.generator import Generator, Refiner
 
 if TYPE_CHECKING:
@@ -55,10 +55,9 @@ def load_factory(name: str, group: str = GROUP) -> Any:
         return _entry_points(group)[name].load()
     except SimevalError:
         raise
-    except Exception as error:
-        raise SettingError(
-            f"{kind} {name!r} from {generator_origin(name, group)} can't be imported: {type(error).__name__}: {error}"
-        ) from error
+    except BaseException as error:
+        origin = generator_origin(name, group)
+        raise SettingError(f"{kind} {name!r} from {origin} can't be imported: {plugin_fault(error)}") from error
 
 
 def settings_of(name: str, group: str = GROUP) -> dict[str, inspect.Parameter]:

@@ -165,8 +165,7 @@ def _physics(folder: Path, run: Run, record: TrialRecord) -> Physics:
     except TypeError:
         physics = None
     if physics is None or physics.digest != record.physics:
-        versions = run.manifest.get("versions")
-        made = versions.get("simeval", "?") if isinstance(versions, dict) else "?"
+        made = run.manifest.get("versions", {}).get("simeval", "?")
         raise SettingError(
             f"{folder} was made with physical settings that this version of simeval doesn't have; "
             f"install the run's own (simeval {made}) to replay it"

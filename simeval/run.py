@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simeval.errors import DataError, SettingError, SimevalError, describe_error, unknown_name
+from simeval.errors import DataError, SettingError, SimevalError, plugin_fault, unknown_name
 from simeval.generator import Generator, Refiner
 from simeval.manifest import effective_settings, make_manifest, run_folder
 from simeval.mesh_suite import MeshObject
@@ -147,8 +147,8 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
     )  # fmt: skip
     try:
         fingerprint = getattr(generator, "fingerprint", None)
-    except Exception as error:
-        raise SettingError(f"generator {spec.generator!r} has no fingerprint: {describe_error(error)}") from error
+    except BaseException as error:
+        raise SettingError(f"generator {spec.generator!r} has no fingerprint: {plugin_fault(error)}") from error
     if fingerprint:  # what the settings only name: the contents of a bank, weights
         manifest["fingerprint"] = str(fingerprint)
     volatile: dict[str, Any] = {"workers": spec.workers, "timeout": spec.timeout}
@@ -229,7 +229,5 @@ def _build(name: str, settings: Mapping[str, str], data: Path | None) -> Generat
         return make_generator(name, settings, data)
     except SimevalError:
         raise
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # a plug-in's constructor can raise anything, or end the process
-        raise SettingError(f"generator {name!r} can't be built: {describe_error(error)}") from error
+    except BaseException as error:
+        raise SettingError(f"generator {name!r} can't be built: {plugin_fault(error)}") from error

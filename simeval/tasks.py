@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from simeval.errors import describe_error
+from simeval.errors import plugin_fault
 from simeval.generator import GraspRequest
 from simeval.grasp import GraspBatch
 from simeval.objects import ObjectModel
@@ -76,11 +76,10 @@ def attempt(planned: "PlannedRun", request: Request, model: ObjectModel) -> tupl
             found = better
         if planned.spec.pose_noise:
             found = planned.spec.pose_noise.apply(found, seed)
-    except (KeyboardInterrupt, GeneratorExit):
-        raise
-    except BaseException as error:  # `sys.exit()` in a plug-in must not end the run, as if it were finished
+    except BaseException as error:
+        reason = plugin_fault(error)
         log.debug("%s failed on %s", planned.spec.generator, request, exc_info=True)
-        return GraspBatch.empty(), describe_error(error)[:_REASON_LENGTH]
+        return GraspBatch.empty(), reason[:_REASON_LENGTH]
     return found, f"generate() gave {len(found)} grasps, {request.count} were asked for"
 
 

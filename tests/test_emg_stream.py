@@ -227,9 +227,10 @@ def test_evaluate_prints_rows_and_says_synthetic(here: Path, capsys: pytest.Capt
         (("evaluate", "--work", "/proc/x/y"), "/proc/x/y: can't be made a folder"),
     ],
 )
-def test_bad_input_is_said(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]):
+def test_bad_input_is_said(arguments: tuple[str, ...], message: str, here: Path, capsys: pytest.CaptureFixture[str]):
     assert simeval("emg", *arguments) == 2
     assert message in capsys.readouterr().err
+    assert not list(here.iterdir())  # nothing is begun
 
 
 def test_a_short_recording_is_said(here: Path, capsys: pytest.CaptureFixture[str]):

@@ -189,6 +189,8 @@ class Awkward:
         }  # fmt: skip
         if self.how == "raises":
             raise ZeroDivisionError("a bug\nin it")
+        if self.how == "exits":
+            raise SystemExit(0)
         return answers[self.how]
 
 
@@ -201,6 +203,7 @@ class Awkward:
         ("beyond", Undecided.POLICY_FAILED, "grasp 2 of 2"),
         ("none of them", Undecided.POLICY_FAILED, "0 grasps were asked for"),
         ("raises", Undecided.POLICY_FAILED, "ZeroDivisionError: a bug in it"),
+        ("exits", Undecided.POLICY_FAILED, "SystemExit: 0"),
     ],
 )
 def test_whatever_a_policy_does_its_trials_count(

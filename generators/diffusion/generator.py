@@ -13,7 +13,7 @@ from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
 from simeval.generators.energy.generator import one_thread
 from simeval.generators.fitting import fit_all
-from simeval.generators.ranking import ranker
+from simeval.generators.ranking import check_ranking, ranker
 from simeval.grasp import GraspBatch
 from simeval.objects.model import ObjectModel
 from simeval.records import digest_arrays
@@ -67,8 +67,8 @@ class Diffusion:
         self.contact = usual.contact if contact is None else contact
         self.guidance = usual.guidance if guidance is None else guidance
         self.ancestral, self.best_of = ancestral, best_of
-        chosen = ranker(rank)  # refuses what is none, even where there is nothing to choose
-        self.rank = chosen if best_of > 1 else ranker("score")
+        check_ranking(rank)
+        self.rank = ranker(rank if best_of > 1 else "score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
 

@@ -16,7 +16,7 @@ from simeval.generators.field import Field, make_grid
 from simeval.generators.fitting import fit_all
 from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, candidates
-from simeval.generators.ranking import Depth, best, ranker
+from simeval.generators.ranking import Depth, best, check_ranking, ranker
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
@@ -102,8 +102,8 @@ class Refine:
             raise SettingError(f"spread must be from 1 to {MOST_SPREAD:g}, found {spread}")
         check_device(device)
         self.copies, self.device, self.spread = copies, device, spread
-        chosen = ranker(rank)  # refuses what is none, even where there is nothing to choose
-        self.rank = chosen if copies > 1 else ranker("score")
+        check_ranking(rank)
+        self.rank = ranker(rank if copies > 1 else "score")
         self.fingerprint = self.rank.fingerprint
         self.schedule = Schedule(steps=steps, temperature=0.0, switch=0.0)
 
@@ -160,8 +160,8 @@ def nearby(grasps: GraspBatch, copies: int, seed: int, spread: float = 1.0) -> G
     """
     again = grasps[np.repeat(np.arange(len(grasps)), copies)]
     draws = [np.random.default_rng([0x4EA4, seed, i]).standard_normal((copies, 6)) for i in range(len(grasps))]
-    farther = np.linspace(1, spread, max(1, copies - 1))
-    draw = np.concatenate(draws) * np.tile(np.concatenate([[1.0], farther])[:copies], len(grasps))[:, None]
+    farther = np.concatenate([[1.0], np.linspace(1, spread, copies - 1)])
+    draw = np.concatenate(draws) * np.tile(farther, len(grasps))[:, None]
     draw[::copies] = 0
     turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
     return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)

@@ -56,9 +56,9 @@ def train(
     from simeval.files import make_folder
 
     check_device(device)
-    make_folder(out)
     config = _changed(preset(model), key_values("--set", settings or []))
     found = load_recordings(recordings, data)
+    make_folder(out)
     say(f"training {model} on {len(found)} {found.data_kind} trials")
     save_classifier(out, train_classifier(config, found, seed, device))
     say(f"weights: {out}")

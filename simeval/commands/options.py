@@ -33,7 +33,8 @@ SIMULATED = {
     "contact_distance": (1e-6, 0.1), "torque_scale": (1e-3, 1000), "servo_time": (1e-4, 10), "opening_rad": (0, 3),
     "squeeze_rad": (0, 3),
 }  # fmt: skip
-"""Ranges of physical settings, in their units; outside them what Bullet computes means nothing."""
+"""Ranges of physical settings, in their units; outside them what Bullet computes means nothing. `Physics` itself
+refuses what can't be simulated at all; its file is part of the executor's digest, which names every run."""
 
 
 def all_cores() -> int:

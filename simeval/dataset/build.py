@@ -147,7 +147,6 @@ class _Store:
     def add(self, grown: Grown) -> None:
         """Append a finished object."""
         if not self.parts.exists():
-            self.parts.parent.mkdir(parents=True, exist_ok=True)
             self.parts.write_text(json.dumps(self.facts) + "\n")
         with self.parts.open("a") as stream:
             stream.write(json.dumps(_plain(grown)) + "\n")

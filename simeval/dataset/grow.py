@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from simeval.bank import ObjectShape, shape_of
-from simeval.errors import SettingError, SimevalError
+from simeval.errors import SettingError, SimevalError, plugin_fault
 from simeval.generator import Generator, GraspRequest
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
@@ -156,8 +156,8 @@ def _candidates(recipe: Recipe, model: ObjectModel, kind: str, result: Grown) ->
     began = time.process_time()
     try:
         found = _generator(recipe).generate(GraspRequest(model, kind, recipe.waves, seed))
-    except Exception as error:
-        result.reason = f"{kind}: {type(error).__name__}: {error}"
+    except BaseException as error:
+        result.reason = f"{kind}: {plugin_fault(error)}"
         return np.zeros((0, 28))
     finally:
         result.effort.generating_s += time.process_time() - began

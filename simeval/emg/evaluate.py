@@ -41,6 +41,11 @@ class Tested:
     probabilities: Array  # (N, 6)
     truth: Indices  # (N,)
 
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """(N,) whether the likeliest grasp is the true one."""
+        return np.asarray(self.probabilities.argmax(axis=1) == self.truth)
+
 
 def evaluate(
     recordings: Recordings, protocols: Sequence[str], models: Sequence[str], seeds: int = SEEDS,

@@ -79,7 +79,7 @@ def _right_by_trial(own: Sequence[Tested], once: bool) -> dict[str, float]:
     """1 or 0 for each trial and seed; `once`: the mean over seeds for each trial."""
     values: dict[str, list[float]] = {}
     for t in own:
-        for row, right in zip(t.rows, t.probabilities.argmax(axis=1) == t.truth, strict=True):
+        for row, right in zip(t.rows, t.right, strict=True):
             values.setdefault(str(row) if once else f"{row}/{t.seed}", []).append(float(right))
     return {key: float(np.mean(v)) for key, v in values.items()}
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from simeval.emg.recordings import LABELS, Recordings
-from simeval.errors import SettingError
+from simeval.errors import SettingError, plugin_fault
 from simeval.grasp import Array, GraspBatch
 from simeval.physics.execute import blank_record
 from simeval.records import Outcome, Trial, TrialRecord
@@ -193,11 +193,12 @@ class Decider:
             if not 0 <= found.index < found.count:
                 return Undecided.POLICY_FAILED, f"grasp {found.index} of {found.count} was decided on"
             return found
-        except Exception as error:
+        except BaseException as error:
+            reason = plugin_fault(error)
             if hearing.broken is not None:
                 raise hearing.broken from error
             log.debug("policy %s failed", self.policy, exc_info=True)
-            return Undecided.POLICY_FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+            return Undecided.POLICY_FAILED, reason
 
     def _record(self, scene: Scene, trial_id: str, hearing: Hearing, position: int, spent: float) -> EndToEnd:
         row = int(self.signals.rows[position])

@@ -65,7 +65,7 @@ class Network:
         unit = self._unit(images)
         known, targets = self._labelled
         for turn in range(ROUNDS):
-            chosen, guessed = believed(self._posteriors(signals, 1.0))
+            chosen, guessed = believed(self._posteriors(signals, temperature=1.0))  # sharper ones tie at the top
             self._tune(np.concatenate([known, unit[chosen]]), np.concatenate([targets, guessed]), turn)
 
     def calibrate(self, trials: Recordings, seed: int = 0) -> None:
