@@ -53,6 +53,8 @@ class Condition:
     grasps: int | None = None  # at most so many of a row's
 
 
+RANKED = {"bank": "dexgraspnet-1k", "neighbours": "20", "best_of": "16"}
+
 ENTRIES = (
     Entry("replay (ceiling)", "replay"),
     Entry("energy, best of 64 (ceiling)", "energy", grasps=1),
@@ -60,6 +62,7 @@ ENTRIES = (
     Entry("random (floor)", "random"),
     Entry("scoop (floor)", "scoop"),
     Entry(BASE, "retrieval", {"bank": "dexgraspnet-1k"}),
+    Entry("retrieval, best of 16", "retrieval", RANKED, grasps=1),
     Entry("retrieval, refined", "retrieval", {"bank": "dexgraspnet-1k"}, REFINE, grasps=1),
     Entry("diffusion, paper", "diffusion", {"weights": "paper"}),
     Entry("diffusion-rt, paper", "diffusion", {"weights": "paper-rt"}),
@@ -69,6 +72,7 @@ ENTRIES = (
     Entry("diffusion-pca", "diffusion-pca"),
     Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
     Entry("diffusion, not guided", "diffusion", {"guidance": "0"}),
+    Entry("diffusion, best of 16 fits", "diffusion", {"fits": "16"}),
     Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry("diffusion, refined widely", "diffusion", refine=f"{REFINE},copies=48,spread=5", grasps=1, types=WEAK),
@@ -103,9 +107,10 @@ LEGEND = f"""\
 - `diffusion`, `-rt`, `-pca`: ours; all joints, none (the type's posture), or their main components. One sample, brought
   to touch; `retrieval` takes the first of four that then goes less than 1 mm deep. `-rt` and `-pca` are smaller,
   trained with fewer batches and not guided (`-rt` without grasps that fail): *not guided* is their counterpart. As it
-  is: not brought to touch. Not guided: `guidance=0`. Best of 16: chosen by `rank=blend`, nothing simulated. Refined:
-  `--refine {REFINE}`; compare with *retrieval, refined*. Refined more: with 24 copies in place of 8. Widely: with 48,
-  up to five times as far from the grasp (`copies=48,spread=5`).
+  is: not brought to touch. Not guided: `guidance=0`. Best of 16: chosen by `rank=blend`, nothing simulated, among 16
+  samples, or 16 grasps that retrieval carries over. Best of 16 fits: of 16 ways to bring one sample to touch
+  (`fits=16`). Refined: `--refine {REFINE}`; compare with *retrieval, refined*. Refined more: with 24 copies in
+  place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`).
 - Rows with fewer trials than the others try one grasp a condition, the last two of them lateral and hook grasps alone.
   Objects without a category are neither among the seen nor the unseen categories.
 """

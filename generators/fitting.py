@@ -5,7 +5,9 @@ from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
+from simeval.errors import SettingError
 from simeval.generators.closing import TOUCH, Clearance, close_fingers, slide
 from simeval.grasp import FLEXION_SIGN, JOINT_NAMES, Array, GraspBatch
 from simeval.hand import load_hand
@@ -17,6 +19,8 @@ BACK_OFFS = (0.0, 0.005, 0.01, 0.02, 0.04)
 """Distances [m] that a hand may be taken back before it comes up to the object again; the least that clears it."""
 OPENING = 0.5  # rad the fingers are opened before they close again
 CLOSE_ON = 2.0  # times the opening, how far they may close
+NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
+MOST_SPREAD = 10.0
 
 _OPENS = FLEXION_SIGN.copy()
 _OPENS[[JOINT_NAMES.index("THJ4"), JOINT_NAMES.index("THJ1")]] = 0.7, -1.0
@@ -61,3 +65,27 @@ def _holding(kind: str | None) -> NDArray[np.bool_]:
     links = GRASP_TYPES[kind].contact_links if kind else load_hand().link_names
     held = {link[:2] for link in links}
     return np.array([name[:2].lower() in held for name in JOINT_NAMES])
+
+
+def nearby(grasps: GraspBatch, copies: int, seed: int, spread: float = 1.0) -> GraspBatch:
+    """Repeat each grasp (N) `copies` times: the first as it is, the others moved by `NEARBY` and `TURNED`.
+
+    The last is moved by `spread` times that, those between evenly less.
+    """
+    again = grasps[np.repeat(np.arange(len(grasps)), copies)]
+    draws = [np.random.default_rng([0x4EA4, seed, i]).standard_normal((copies, 6)) for i in range(len(grasps))]
+    farther = np.concatenate([[1.0], np.linspace(1, spread, copies - 1)])
+    draw = np.concatenate(draws) * np.tile(farther, len(grasps))[:, None]
+    draw[::copies] = 0
+    turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
+    return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)
+
+
+def check_spread(spread: float) -> None:
+    """Refuse what `nearby` can't take.
+
+    Raises:
+        SettingError: it isn't from 1 to `MOST_SPREAD`.
+    """
+    if not 1 <= spread <= MOST_SPREAD:
+        raise SettingError(f"spread must be from 1 to {MOST_SPREAD:g}, found {spread}")

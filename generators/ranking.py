@@ -75,6 +75,10 @@ class Depth(NamedTuple):
     own: float  # in the hand itself
 
 
+DEEPEST = Depth(object=0.8, own=2.0)
+"""Of a grasp that is chosen among others."""
+
+
 def sound(model: ObjectModel, grasps: GraspBatch, count: int, deepest: Depth) -> GraspBatch:
     """Return the `count` best-scored grasps that aren't too deep."""
     assert grasps.score is not None
@@ -95,3 +99,16 @@ def best(
     found = sound(model, grasps, promising, deepest)
     score = rank.scores(model, kind, found)
     return found.with_(score=score)[np.argsort(-score, kind="stable")[:count]]
+
+
+def best_of_each(
+    model: ObjectModel, kind: GraspType, grasps: GraspBatch, rank: Ranker, each: int, deepest: Depth | None = None
+) -> GraspBatch:
+    """Return the best of every `each` grasps in a row, with its score; where one isn't too deep, one that isn't."""
+    score = rank.scores(model, kind, grasps).reshape(-1, each)
+    chosen = []
+    for i, order in enumerate(np.argsort(-score, axis=1, kind="stable")):
+        own = grasps[i * each + order].with_(score=score[i, order])
+        held = GraspBatch.empty() if deepest is None else sound(model, own, 1, deepest)
+        chosen.append(held if len(held) else own[:1])
+    return GraspBatch.concatenate(chosen)

@@ -10,13 +10,17 @@ from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.fitting import fit_all
 from simeval.generators.likeness import Descriptor, known, quarter_turn, up_frame
+from simeval.generators.ranking import check_ranking, ranker
 from simeval.grasp import GraspBatch
 from simeval.metrics.penetration import measure
+from simeval.metrics.types import commanded_types
 from simeval.objects.model import ObjectModel
+from simeval.taxonomy import GRASP_TYPES
 
 GRASP_POINT = np.array([0.005, -0.035, 0.09])
 """A point between palm and fingers that stays where it is on the object, palm frame [m]."""
 MOST_PENETRATION = 1.0  # mm
+MOST = 100_000
 SPARE = 4  # times the count, transferred grasps of which the first sound ones are returned
 
 
@@ -34,18 +38,26 @@ class Retrieval:
     Alike as `by` says, see `likeness.Descriptor`; `typed`: only grasps of the type that is asked for, where the bank
     knows types. No object at any scale of the query's own code is ever used. Grasps come nearest object first, then in
     the bank's order; the score is minus the distance. Nothing is random, so the seed changes nothing.
+
+    `best_of`: each returned grasp is the best of so many by `rank`, one of `ranking`'s, as with the diffusion
+    generators. Its type is the one asked for, else the one nearest to its joints.
     """
 
     transfers = True  # from other objects: a suite names their grasps as `training`
 
     def __init__(
-        self, bank: str = "", data: Path | None = None, neighbours: int = 5, by: Descriptor = "box", typed: bool = True
-    ) -> None:
+        self, bank: str = "", data: Path | None = None, neighbours: int = 5, by: Descriptor = "box", typed: bool = True,
+        best_of: int = 1, rank: str = "blend",
+    ) -> None:  # fmt: skip
         """Check that the bank is there; see `simeval.bank.load_bank` for its names and errors."""
-        if neighbours < 1:
-            raise SettingError(f"neighbours must be at least 1, found {neighbours}")
+        for name, value in (("neighbours", neighbours), ("best_of", best_of)):
+            if not 1 <= value <= MOST:
+                raise SettingError(f"{name} must be from 1 to {MOST}, found {value}")
         self.bank, self.data, self.neighbours, self.by, self.typed = bank, data, neighbours, by, typed
-        self.fingerprint = bank_fingerprint(bank, data)
+        self.best_of = best_of
+        check_ranking(rank)
+        self.rank = ranker(rank if best_of > 1 else "score")
+        self.fingerprint = bank_fingerprint(bank, data) + self.rank.fingerprint
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return up to `count` fitted grasps; of the type asked for, where the bank knows types."""
@@ -57,7 +69,21 @@ class Retrieval:
             grasps = bank.for_object(*near.key, kind)
             moved = transfer(grasps, objects.shapes[near.key], shape_of(model), near.yaw)
             parts.append(moved.with_(score=np.full(len(moved), -near.distance)))
-        return fit(model, GraspBatch.concatenate(parts)[: SPARE * request.count], request.count, request.grasp_type)
+        pool = GraspBatch.concatenate(parts)[: max(SPARE, self.best_of) * request.count]
+        if self.best_of == 1:
+            return fit(model, pool, request.count, request.grasp_type)
+        return self._best(model, fit(model, pool, len(pool), request.grasp_type), request.count, request.grasp_type)
+
+    def _best(self, model: ObjectModel, found: GraspBatch, count: int, grasp_type: str | None) -> GraspBatch:
+        """Deal the grasps out to `count` hands, nearest first, and return the best of each with its score."""
+        kinds = np.array([grasp_type] * len(found) if grasp_type else commanded_types(found.joints), dtype=np.str_)
+        score = np.zeros(len(found))
+        for kind in np.unique(kinds):
+            own = np.flatnonzero(kinds == kind)
+            score[own] = self.rank.scores(model, GRASP_TYPES[str(kind)], found[own])
+        hands = [np.arange(i, len(found), count) for i in range(min(count, len(found)))]
+        chosen = np.array([hand[score[hand].argmax()] for hand in hands], dtype=int)
+        return found[chosen].with_(score=score[chosen])
 
     def nearest(self, model: ObjectModel, grasp_type: str | None = None) -> list[Neighbour]:
         """Return the most alike objects that have grasps (of a type), nearest first, then in the bank's order."""

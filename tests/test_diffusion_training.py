@@ -17,7 +17,9 @@ from simeval.generators.diffusion.generator import Diffusion, shipped, weights_f
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, load_model
 from simeval.generators.diffusion.train import CURVE, Examples, load_examples, loss_by_step, train
 from simeval.generators.holding import hold_scores
+from simeval.generators.ranking import DEEPEST
 from simeval.hand import load_hand
+from simeval.metrics.penetration import measure
 from simeval.objects import ObjectLibrary, load_embedded
 from simeval.taxonomy import GRASP_TYPES
 
@@ -265,6 +267,27 @@ def test_weights_that_come_with_simeval(name: str):
     assert len(many) == 4
     np.testing.assert_allclose(many.joints[:2], few.joints, atol=1e-4)
     np.testing.assert_allclose(many.translation[:2], few.translation, atol=1e-4)
+
+
+def test_each_sample_is_brought_to_touch_in_the_best_of_several_ways(trained: Path):
+    jar = load_embedded("embedded-jar-04")
+    one, two = (
+        Diffusion(str(trained), contact=True, fits=6, rank="score").generate(GraspRequest(jar, "tip", count, 5))
+        for count in (1, 2)
+    )
+    plain = Diffusion(str(trained), contact=True).generate(GraspRequest(jar, "tip", 2, 5))
+    assert len(two) == 2
+    np.testing.assert_allclose(one.translation[0], two.translation[0], atol=1e-4)  # others in the batch change nothing
+    score = hold_scores(jar, GRASP_TYPES["tip"], two)
+    np.testing.assert_allclose(two.score, score)
+    deep = [measure(jar, two.rotation[i], two.translation[i], two.joints[i]) for i in range(2)]
+    better = score >= hold_scores(jar, GRASP_TYPES["tip"], plain)  # the first way is `plain`'s
+    assert all(b or d.object_mm <= DEEPEST.object for b, d in zip(better, deep, strict=True))
+    for setting in ({"fits": 0, "contact": True}, {"spread": 0.5}):
+        with pytest.raises(SettingError, match="must be from"):
+            Diffusion(str(trained), **setting)
+    with pytest.raises(SettingError, match="contact is false"):
+        Diffusion(str(trained), contact=False, fits=2)
 
 
 def test_all_weights_together_are_small():

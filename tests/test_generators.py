@@ -15,6 +15,7 @@ from simeval.generator import Generator, GraspRequest
 from simeval.generators.fitting import BACK_OFFS, fit_all
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
 from simeval.generators.likeness import Descriptor, Known, box, quarter_turn, up_frame
+from simeval.generators.ranking import ranker
 from simeval.generators.retrieval import Retrieval, transfer
 from simeval.grasp import JOINT_COUNT, JOINT_NAMES, GraspBatch
 from simeval.hand import load_hand
@@ -157,6 +158,21 @@ def test_retrieved_grasps_touch_without_going_deep(model: ObjectModel, bank_path
         assert measure(model, g.rotation[0], g.translation[0], g.joints[0]).object_mm <= 1.0
 
 
+def test_the_best_of_several_retrieved_grasps_is_returned(model: ObjectModel, bank_path: Path) -> None:
+    request = GraspRequest(model, "planar", 2, 0)
+    everything = Retrieval(str(bank_path), neighbours=100).generate(GraspRequest(model, "planar", 8, 0))
+    score = ranker("robust").scores(model, GRASP_TYPES["planar"], everything)
+    found = Retrieval(str(bank_path), neighbours=100, best_of=4, rank="robust").generate(request)
+    np.testing.assert_allclose(found.score, [score[:8][i::2].max() for i in range(2)])
+    np.testing.assert_array_equal(found.joints[0], everything.joints[score[:8:2].argmax() * 2])
+    untyped = Retrieval(str(bank_path), best_of=3, rank="score").generate(GraspRequest(model, None, 2, 0))
+    assert len(untyped) == 2
+    with pytest.raises(SettingError, match="best_of must be from 1"):
+        Retrieval(str(bank_path), best_of=0)
+    with pytest.raises(SettingError, match="ranking"):
+        Retrieval(str(bank_path), rank="taste")
+
+
 def test_fitting_leaves_fingers_alone_that_the_type_does_not_hold_with(model: ObjectModel) -> None:
     tips = make_generator("preshape").generate(GraspRequest(model, "tip", 4, 1))
     off = tips.with_(translation=tips.translation + 0.003)
@@ -263,7 +279,7 @@ def test_random_wrists_are_near_and_uniform(model: ObjectModel) -> None:
 def test_bad_settings_say_so(bank_path: Path) -> None:
     with pytest.raises(SettingError, match="tries must be at least 1"):
         make_generator("preshape", {"tries": "0"})
-    with pytest.raises(SettingError, match="neighbours must be at least 1"):
+    with pytest.raises(SettingError, match="neighbours must be from 1"):
         build("retrieval", bank_path, {"neighbours": "0"})
     with pytest.raises(SettingError, match="Did you mean 'released'"):
         make_generator("replay", {"bank": "relesed"})

@@ -12,8 +12,8 @@ from simeval.generators.diffusion.config import DEFAULT_PRESET
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
 from simeval.generators.energy.generator import one_thread
-from simeval.generators.fitting import fit_all
-from simeval.generators.ranking import check_ranking, ranker
+from simeval.generators.fitting import check_spread, fit_all, nearby
+from simeval.generators.ranking import DEEPEST, best_of_each, check_ranking, ranker
 from simeval.grasp import GraspBatch
 from simeval.objects.model import ObjectModel
 from simeval.records import digest_arrays
@@ -46,7 +46,9 @@ class Diffusion:
     `preset`; `steps` of the sampler (0: as many as in training), `guidance` by the type and by that the grasp is to
     hold, and `contact`, bring the hand up to the object and close its fingers until they touch, as retrieval does: by
     default as the model's configuration says; `ancestral`, DDPM's rule in place of DDIM's; `best_of`, samples of which
-    each returned grasp is the best by `rank`, one of `ranking`'s.
+    each returned grasp is the best by `rank`, one of `ranking`'s; `fits`, ways in which each sample is brought to
+    touch, from where it is and from nearby, up to `spread` times as far as `fitting.nearby` goes: the best by `rank`,
+    of those that aren't deep in the object, is the grasp.
     """
 
     preset = DEFAULT_PRESET
@@ -54,9 +56,11 @@ class Diffusion:
     def __init__(
         self, weights: str = "", steps: int | None = None, ancestral: bool = True,
         guidance: float | None = None, contact: bool | None = None, best_of: int = 1, rank: str = "blend",
+        fits: int = 1, spread: float = 3.0,
     ) -> None:  # fmt: skip
         for name, value, least, most in (
-            ("steps", steps or 0, 0, 100_000), ("best_of", best_of, 1, 100_000), ("guidance", guidance or 0.0, 0, 100),
+            ("steps", steps or 0, 0, 100_000), ("best_of", best_of, 1, 100_000), ("fits", fits, 1, 100_000),
+            ("guidance", guidance or 0.0, 0, 100),
         ):  # fmt: skip
             if not least <= value <= most:
                 raise SettingError(f"{name} must be from {least} to {most}, found {value}")
@@ -66,9 +70,12 @@ class Diffusion:
         self.steps = usual.steps if steps is None else steps
         self.contact = usual.contact if contact is None else contact
         self.guidance = usual.guidance if guidance is None else guidance
-        self.ancestral, self.best_of = ancestral, best_of
+        self.ancestral, self.best_of, self.fits, self.spread = ancestral, best_of, fits, spread
+        check_spread(spread)
+        if fits > 1 and not self.contact:
+            raise SettingError(f"fits={fits} are ways to bring a grasp to touch, and contact is false")
         check_ranking(rank)
-        self.rank = ranker(rank if best_of > 1 else "score")
+        self.rank = ranker(rank if best_of * fits > 1 else "score")
         content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
         self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
 
@@ -98,13 +105,15 @@ class Diffusion:
                 shape, kind, count * self.best_of, seed, self.steps, self.ancestral, self.guidance
             )
         grasps = GraspBatch(*(value.double().numpy() for value in drawn))
+        if self.fits > 1:
+            grasps = nearby(grasps, self.fits, seed, self.spread)
         if self.contact:
             grasps = fit_all(model, grasps, [kind] * len(grasps))
-        if self.best_of == 1:
+        each = self.best_of * self.fits
+        if each == 1:
             return grasps
-        score = self.rank.scores(model, GRASP_TYPES[kind], grasps).reshape(count, self.best_of)
-        best = score.argmax(axis=1) + self.best_of * np.arange(count)
-        return grasps[best].with_(score=score.max(axis=1))
+        deepest = DEEPEST if self.fits > 1 else None
+        return best_of_each(model, GRASP_TYPES[kind], grasps, self.rank, each, deepest)
 
 
 class WristDiffusion(Diffusion):

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-from scipy.spatial.transform import Rotation
 
 from simeval.devices import check_device
 from simeval.errors import SettingError
@@ -13,18 +12,16 @@ from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, hand_tensors
 from simeval.generators.field import Field, make_grid
-from simeval.generators.fitting import fit_all
+from simeval.generators.fitting import check_spread, fit_all, nearby
 from simeval.generators.holding import hold_scores
 from simeval.generators.preshape import best_by_type, candidates
-from simeval.generators.ranking import Depth, best, check_ranking, ranker
+from simeval.generators.ranking import DEEPEST, best, check_ranking, ranker
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
 from simeval.metrics.types import commanded_types
 from simeval.objects.model import ObjectModel
 from simeval.taxonomy import GRASP_TYPES, GraspType
 
-DEEPEST = Depth(object=0.8, own=2.0)
-"""Of a returned grasp."""
 ENERGY_WEIGHT = 0.1
 """What a unit of energy takes from a grasp's score, whose other part is `holding.hold_scores`."""
 DESCENT_SHARE = 8
@@ -34,8 +31,6 @@ and hook conditions of validation objects."""
 FEWEST = 6  # descents a request
 AS_THEY_ARE = 2
 """Times as many of the tries, the best, are ranked as they are, beside those led downhill."""
-NEARBY, TURNED = 0.004, 0.08  # m, rad, standard deviation along and about each axis
-MOST_SPREAD = 10.0
 MOST = 100_000
 FARTHEST = 100.0  # m, or anything else that a refined grasp may hold
 
@@ -88,7 +83,7 @@ class Energy:
 class Refine:
     """Lead any grasps a few steps downhill on the energy, each towards its own type, from where they are and nearby.
 
-    Of each grasp there are `copies`: itself, and others moved by `NEARBY` and `TURNED` and up to `spread` times as far.
+    Of each grasp there are `copies`, as `fitting.nearby` makes them: itself, and others up to `spread` times as far.
     All are led downhill, and are brought to touch as retrieval's are; the best by `rank` takes its place. Without
     copies (1, `rank` unused) it is the grasp itself that goes downhill.
     """
@@ -98,8 +93,7 @@ class Refine:
     ) -> None:
         if not (1 <= steps <= MOST and 1 <= copies <= MOST):
             raise SettingError(f"steps and copies must be from 1 to {MOST}, found {steps} and {copies}")
-        if not 1 <= spread <= MOST_SPREAD:
-            raise SettingError(f"spread must be from 1 to {MOST_SPREAD:g}, found {spread}")
+        check_spread(spread)
         check_device(device)
         self.copies, self.device, self.spread = copies, device, spread
         check_ranking(rank)
@@ -151,20 +145,6 @@ class Refine:
             held = best(model, GRASP_TYPES[name], found, self.rank, 1, len(rows), DEEPEST)
             chosen.append(held if len(held) else downhill[[i * self.copies]].with_(score=np.array([-np.inf])))
         return GraspBatch.concatenate(chosen)
-
-
-def nearby(grasps: GraspBatch, copies: int, seed: int, spread: float = 1.0) -> GraspBatch:
-    """Repeat each grasp (N) `copies` times: the first as it is, the others moved by `NEARBY` and `TURNED`.
-
-    The last is moved by `spread` times that, those between evenly less.
-    """
-    again = grasps[np.repeat(np.arange(len(grasps)), copies)]
-    draws = [np.random.default_rng([0x4EA4, seed, i]).standard_normal((copies, 6)) for i in range(len(grasps))]
-    farther = np.concatenate([[1.0], np.linspace(1, spread, copies - 1)])
-    draw = np.concatenate(draws) * np.tile(farther, len(grasps))[:, None]
-    draw[::copies] = 0
-    turn = Rotation.from_rotvec(TURNED * draw[:, :3]).as_matrix()
-    return GraspBatch(again.rotation @ turn, again.translation + NEARBY * draw[:, 3:], again.joints)
 
 
 def descend(
