@@ -1,7 +1,7 @@
 """A user's own mesh as a suite of one object."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,12 +56,15 @@ class MeshObject:
         except DataError as error:
             raise DataError(str(error).replace(*_HULL_ADVICE)) from None
 
-    def suite(self, count: int, grasp_type: str | None = None) -> Suite:
-        """Return the suite that asks for `count` grasps of this object."""
+    def suite(self, count: int, types: Sequence[str] = ()) -> Suite:
+        """Return the suite that asks for `count` grasps of this object, of each of some types; none: of any type."""
         return Suite(
             name=f"mesh-{self.path.stem}", version=1, description=f"{self.path.name}, a user's own mesh",
             data_kind="real", references=REFERENCES,
-            requests=[Request(object=self.path.name, scale=self.scale, type=grasp_type or "", count=count)],
+            requests=[
+                Request(object=self.path.name, scale=self.scale, type=kind, count=count)
+                for kind in dict.fromkeys(types or ("",))
+            ],
         )  # fmt: skip
 
     def as_dict(self) -> dict[str, Any]:

@@ -65,8 +65,12 @@ class Suite(BaseModel):
         """Return the first `objects` objects, at most `grasps` a request, only some types; no types: all.
 
         Raises:
-            SettingError: nothing is left.
+            SettingError: it has none of a type.
         """
+        for kind in types:
+            if all(r.type != kind for r in self.requests):
+                there = ", ".join(sorted({r.type or "(any)" for r in self.requests}))
+                raise SettingError(f"suite {self.name!r} has no request of type {kind!r}; it has: {there}")
         kept = [r for r in self.requests if not types or r.type in types]
         codes = list(dict.fromkeys(r.object for r in kept))[:objects]
         kept = [
@@ -74,10 +78,6 @@ class Suite(BaseModel):
             for r in kept
             if r.object in codes
         ]
-        if not kept:
-            wanted = ", ".join(map(repr, types))
-            there = ", ".join(sorted({r.type or "(any)" for r in self.requests}))
-            raise SettingError(f"suite {self.name!r} has no request of type {wanted}; it has: {there}")
         return self.model_copy(update={"requests": kept})
 
 

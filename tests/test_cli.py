@@ -109,6 +109,7 @@ def test_options_of_run_reach_the_run() -> None:
         (["--objects", "0"], "--objects"),
         (["--grasps", "many"], "--grasps"),
         (["--type", "pinch"], "no request of type 'pinch'; it has: (any), hook"),
+        (["--type", "hook", "--type", "pinch"], "no request of type 'pinch'"),
         (["--set", "spread"], "expected key=value"),
         (["--set", "=1"], "expected key=value"),
         (["--set", "spraed=1"], "Did you mean 'spread'?"),

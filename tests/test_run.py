@@ -347,6 +347,7 @@ def test_a_users_own_mesh_is_a_suite_of_one(tmp_path: Path) -> None:
     assert (run.manifest["suite"], run.manifest["data_kind"]) == ("mesh-can", "own mesh")
     assert run.manifest["mesh"] == {"file": "can.obj", "scale": 0.001, "up": "z", "decompose": "hull"}
     assert MeshObject.from_manifest(run.manifest) == mesh
+    assert [r.type for r in mesh.suite(2, ["tip", "hook", "tip"]).requests] == ["tip", "hook"]
     with pytest.raises(DataError, match="no such file"):
         load_objects(replace(asked, mesh=replace(mesh, path=tmp_path / "cup.obj")))
     for wrong in ({"scale": 0}, {"scale": float("nan")}, {"up": "+z"}, {"decompose": "all"}):

@@ -2,7 +2,7 @@
 
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import typer
@@ -28,7 +28,7 @@ def run(
     data: Data = None,
     objects: o.Objects = None,
     grasps: o.Grasps = None,
-    grasp_type: o.GraspType = None,
+    types: o.GraspTypes = None,
     settings: o.Settings = None,
     protocol: o.Protocols = None,
     refine: o.Refine = None,
@@ -66,7 +66,7 @@ def run(
         _refuse(of_mesh, "is about a mesh, and there is no --mesh")
     spec = RunSpec(
         generator=generator,
-        suite=_suite(own, suite or DEFAULT_SUITE, objects, grasps, grasp_type, seed),
+        suite=_suite(own, suite or DEFAULT_SUITE, objects, grasps, types or (), seed),
         settings=key_values("--set", settings or []),
         data=data,
         physics=parse_physics(physics or [], {"friction": friction, "density": density, "mass_kg": mass}),
@@ -105,18 +105,18 @@ def run_and_show(spec: "RunSpec", references: bool = True, fresh: bool = False) 
 
 
 def _suite(
-    own: "MeshObject | None", name: str, objects: int | None, grasps: int | None, grasp_type: str | None,
+    own: "MeshObject | None", name: str, objects: int | None, grasps: int | None, types: Sequence[str],
     seed: int | None,
 ) -> "Suite":  # fmt: skip
     from simeval.suites import load_suite
     from simeval.taxonomy import grasp_type as known_type
 
     if own:
-        if grasp_type is not None:
-            known_type(grasp_type)
-        suite = own.suite(grasps or DEFAULT_MESH_GRASPS, grasp_type)
+        for name in types:
+            known_type(name)
+        suite = own.suite(grasps or DEFAULT_MESH_GRASPS, types)
     else:
-        suite = load_suite(name).subset(objects, grasps, () if grasp_type is None else (grasp_type,))
+        suite = load_suite(name).subset(objects, grasps, types)
     return suite if seed is None else suite.model_copy(update={"seed": seed})
 
 

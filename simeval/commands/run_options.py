@@ -19,7 +19,10 @@ Objects = Annotated[
 Grasps = Annotated[
     int | None, Option(min=1, max=1_000_000, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)
 ]
-GraspType = Annotated[str | None, Option("--type", help="Only grasps of this type.", metavar="T", rich_help_panel=WHAT)]
+GraspTypes = Annotated[
+    list[str] | None,
+    Option("--type", help="Only grasps of this type; repeatable.", metavar="T", rich_help_panel=WHAT),
+]
 Settings = Annotated[
     list[str] | None,
     Option("--set", help="Setting of the generator; repeatable.", metavar="KEY=VALUE", rich_help_panel=WHAT),
