@@ -139,13 +139,15 @@ def object_bank(bank: str, data: Path | None, code: str) -> GraspBank:
 
 
 def bank_fingerprint(bank: str | Path = "", data: Path | None = None) -> str:
-    """16 hex digits that name a bank's files; reads but doesn't parse them. Errors as in `load_bank`."""
+    """16 hex digits that name a bank's files; those of a folder are read, not parsed. Errors as in `load_bank`."""
     name = str(bank) or DEFAULT_BANK
     if name == "unidexgrasp":
         return load_bank(name, data).digest
     path = _path(name, data)
     if _is_run(path):
         return load_bank(name, data).digest
+    if path.suffix == ".parquet":
+        _read_parquet(path, _changed(path))  # a damaged one is to be found before anything is tried; kept for later
     content = hashlib.sha256()
     for file in [path] if path.suffix == ".parquet" else _grasp_files(path):
         content.update(file.name.encode() if path.is_dir() else b"")

@@ -10,7 +10,7 @@ import pytest
 from offline import install
 
 from simeval.bank import GraspBank, load_bank, shape_of, write_bank
-from simeval.errors import SettingError
+from simeval.errors import DataError, SettingError
 from simeval.generator import Generator, GraspRequest
 from simeval.generators.fitting import BACK_OFFS, fit_all
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
@@ -283,6 +283,14 @@ def test_bad_settings_say_so(bank_path: Path) -> None:
         build("retrieval", bank_path, {"neighbours": "0"})
     with pytest.raises(SettingError, match="Did you mean 'released'"):
         make_generator("replay", {"bank": "relesed"})
+
+
+@pytest.mark.parametrize("name", ["replay", "retrieval", "open-hand"])
+def test_a_damaged_bank_is_found_before_anything_is_tried(name: str, bank_path: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(bank_path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"damaged.parquet can't be read"):
+        build(name, damaged)
 
 
 def test_a_strangers_package_is_found_and_runs(tmp_path: Path) -> None:
