@@ -280,12 +280,12 @@ NOTES = {
     ),
     "difference": (
         "`independent_difference` of two `rate`s, each drawn evenly from 2 to 98 %, each of so many trials and objects "
-        "of its own. As wide as the intervals that it is made of."
+        "of its own. As wide as the intervals that it is made of: with 5 objects wider than need be."
     ),
     "two-way rate": (
         "`two_way_rate`: objects and people both have a say in the log odds (spread between objects "
         f"{OBJECT_SPREAD:g}, between people {PEOPLE['5 people'][1]:g}, between alike ones "
-        f"{PEOPLE['5 people, alike'][1]:g})."
+        f"{PEOPLE['5 people, alike'][1]:g}). Five people can't show how alike they are: there it is wider than need be."
     ),
     "two-way difference": (
         "`two_way_difference` of outcomes, of which a share is drawn anew for the second generator that depends on "

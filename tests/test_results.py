@@ -264,7 +264,8 @@ def stored_coverage() -> list[coverage.Coverage]:
     ("method", "case", "n", "objects"),
     [
         ("wilson", "independent trials", 100, 100), ("rate", "correlation 0.3", 20, 5), ("mean", "lognormal", 100, 20),
-        ("paired difference", "many flips", 100, 50),
+        ("paired difference", "many flips", 100, 50), ("difference", "correlation 0.1", 100, 20),
+        ("two-way rate", "5 people", 100, 20), ("two-way difference", "20 people", 100, 20),
     ],
 )  # fmt: skip
 def test_coverage_is_simulated_again(method: str, case: str, n: int, objects: int) -> None:
