@@ -77,6 +77,14 @@ ENTRIES = (
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry("diffusion, refined widely", "diffusion", refine=f"{REFINE},copies=48,spread=5", grasps=1, types=WEAK),
     Entry(
+        "diffusion, best of 16 fits, refined widely",
+        "diffusion",
+        {"fits": "16"},
+        f"{REFINE},copies=48,spread=3",
+        grasps=1,
+        types=WEAK,
+    ),
+    Entry(
         "diffusion, best of 16, refined more",
         "diffusion",
         {"best_of": "16"},
@@ -110,8 +118,9 @@ LEGEND = f"""\
   is: not brought to touch. Not guided: `guidance=0`. Best of 16: chosen by `rank=blend`, nothing simulated, among 16
   samples, or 16 grasps that retrieval carries over. Best of 16 fits: of 16 ways to bring one sample to touch
   (`fits=16`). Refined: `--refine {REFINE}`; compare with *retrieval, refined*. Refined more: with 24 copies in
-  place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`).
-- Rows with fewer trials than the others try one grasp a condition, the last two of them lateral and hook grasps alone.
+  place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`), or, after the best of 16
+  fits, three times (`spread=3`).
+- Rows with fewer trials than the others try one grasp a condition, the last three of lateral and hook grasps alone.
   Objects without a category are neither among the seen nor the unseen categories.
 """
 UNREFINED = "Its grasps as they are, not refined: refined they are a row of the first table.\n"
@@ -248,6 +257,10 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
             lines += [f"Not run yet, the same command adds them: {'; '.join(missing)}.\n"]
         if again:
             lines += [f"### Compared with {BASE}, {condition.name}\n", _differences(index, condition.name)]
+            there = [e.name for e in ENTRIES if e.name != BASE and e.name not in missing and not e.types]
+            unpaired = [n for n in there if (n, condition.name, "all", f"{SHOWN[0]}_minus_{BASE}") not in index]
+            if unpaired:
+                lines += [f"Not compared yet, the same command adds them: {'; '.join(unpaired)}.\n"]
         if condition is first:
             for group in dict.fromkeys(r.group for r in rows if r.suite == first.name and r.group != "all"):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
