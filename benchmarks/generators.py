@@ -39,6 +39,12 @@ SUITE = "dexgraspnet-test"
 REFINE = "energy,rank=blend"
 BASE = "retrieval"
 """What the others are compared with."""
+COUNTERPARTS = {
+    "diffusion": BASE,
+    "diffusion, best of 16": "retrieval, best of 16",
+    "diffusion, refined": "retrieval, refined",
+}
+"""Like with like: as many candidates, chosen in the same way, refined in the same way."""
 SHOWN = ("lift_success", "six_direction_success", "penetration_mm_mean", "type_fidelity_achieved")
 
 
@@ -124,6 +130,9 @@ LEGEND = f"""\
   Objects without a category are neither among the seen nor the unseen categories.
 """
 UNREFINED = "Its grasps as they are, not refined: refined they are a row of the first table.\n"
+LIKE = """\
+`retrieval` with as many candidates, chosen in the same way, refined in the same way: what the model itself is worth.
+"""
 RELEASED = """\
 `replay` here: grasps released with DexGraspNet, which passed its tests, not these. The bank of `retrieval` is the
 training set's, in released.md the released grasps of other objects. Three objects: rows of 15 trials say little.
@@ -180,9 +189,10 @@ def measure(entry: Entry, condition: Condition, records: Sequence[TrialRecord], 
 
 
 def compare(
-    entry: Entry, condition: Condition, records: Sequence[TrialRecord], base: Sequence[TrialRecord], group: Group
-) -> Iterator[MetricRow]:
-    """Yield the paired differences of a row from the base, over the trials that both have."""
+    entry: Entry, condition: Condition, records: Sequence[TrialRecord], base: Sequence[TrialRecord], group: Group,
+    base_name: str = BASE,
+) -> Iterator[MetricRow]:  # fmt: skip
+    """Yield the paired differences of a row from another, over the trials that both have."""
     for protocol in dict.fromkeys(r.protocol for r in records):
         a, b = (
             {r.condition_id: r for r in trials if r.protocol == protocol and group.holds(r)}
@@ -195,7 +205,7 @@ def compare(
             {key: float(a[key].success) for key in common}, {key: float(b[key].success) for key in common},
             {key: a[key].object_code for key in common},
         ).estimate  # fmt: skip
-        metric = f"{protocol.replace('-', '_')}_success_minus_{BASE}"
+        metric = f"{protocol.replace('-', '_')}_success_minus_{base_name}"
         yield MetricRow(
             entry.name, condition.name, protocol, group.name, metric, found.value, found.low, found.high, found.n
         )
@@ -266,6 +276,7 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
             lines += ["![lift of every row](generators.png)\n"]
             lines += [f"### Compared with {BASE}\n", UNREFINED, _differences(index, condition.name)]
+            lines += ["### Like with like\n", LIKE, _like_with_like(index, condition.name)]
             lines += ["### Diversity of the lifted grasps\n", _diversity_table(index, condition.name)]
     return "\n".join(lines)
 
@@ -317,6 +328,16 @@ def _differences(index: Mapping[tuple[str, str, str, str], MetricRow], condition
     return markdown_table(["", "trials", "lift, points", "six-direction, points", "pairs"], rows)
 
 
+def _like_with_like(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
+    rows = []
+    for name, other in COUNTERPARTS.items():
+        for group in ("all", "+".join(POWER), "+".join(WEAK)):
+            own = [index.get((name, condition, group, f"{metric}_minus_{other}")) for metric in SHOWN[:2]]
+            shown = [*map(row_text, own), max(r.n for r in own if r)] if any(own) else ["not run yet", "not run yet", 0]
+            rows.append([name, other, group, *shown])
+    return markdown_table(["", "minus", "trials", "lift, points", "six-direction, points", "pairs"], rows)
+
+
 def _diversity_table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
     metrics = ("diversity_rotation_deg", "diversity_joints")
     rows = []
@@ -363,6 +384,9 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
                 rows += measure(entry, condition, records[entry.name], group)
                 if entry.name != BASE:
                     rows += compare(entry, condition, records[entry.name], records[BASE], group)
+                other = COUNTERPARTS.get(entry.name, BASE)
+                if other != BASE:
+                    rows += compare(entry, condition, records[entry.name], records[other], group, other)
     return rows, conditions
 
 
