@@ -128,6 +128,7 @@ LEGEND = f"""\
   fits, three times (`spread=3`).
 - Rows with fewer trials than the others try one grasp a condition, the last three of lateral and hook grasps alone.
   Objects without a category are neither among the seen nor the unseen categories.
+- Rows were run on several machines, where networks round differently: run again, a row moves by tenths of a point.
 """
 UNREFINED = "Its grasps as they are, not refined: refined they are a row of the first table.\n"
 LIKE = """\
