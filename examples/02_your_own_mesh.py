@@ -25,7 +25,7 @@ def main() -> None:
     print(f"{model.code}: {size.round()} mm, {1e3 * model.mass(density=500):.0f} g if it is 500 kg/m³")
 
     physics = Physics(mass_kg=0.3)  # weighed
-    spec = RunSpec("preshape", tin.suite(count=2, grasp_type="cylindrical"), physics=physics, mesh=tin, workers=0)
+    spec = RunSpec("preshape", tin.suite(count=2, types=["cylindrical"]), physics=physics, mesh=tin, workers=0)
     for record in read_run(execute_run(spec)).records:
         print(f"{record.protocol:14} grasp {record.index}: {record.outcome}, slipped {1e3 * record.slip_m:.1f} mm")
 
