@@ -112,8 +112,8 @@ def _suite(
     from simeval.taxonomy import grasp_type as known_type
 
     if own:
-        for name in types:
-            known_type(name)
+        for kind in types:
+            known_type(kind)
         suite = own.suite(grasps or DEFAULT_MESH_GRASPS, types)
     else:
         suite = load_suite(name).subset(objects, grasps, types)
