@@ -17,6 +17,7 @@ from simeval.benchmarks.study import (
     WEAK,
     Entry,
     grasps_of,
+    keep,
     markdown_table,
     run_folder,
     study_parser,
@@ -63,23 +64,23 @@ RANKED = {"bank": "dexgraspnet-1k", "neighbours": "20", "best_of": "16"}
 
 ENTRIES = (
     Entry("replay (ceiling)", "replay"),
-    Entry("energy, best of 64 (ceiling)", "energy", grasps=1),
+    Entry("energy, best of 64 (ceiling)", "energy"),
     Entry("open-hand (floor)", "open-hand"),
     Entry("random (floor)", "random"),
     Entry("scoop (floor)", "scoop"),
     Entry(BASE, "retrieval", {"bank": "dexgraspnet-1k"}),
-    Entry("retrieval, best of 16", "retrieval", RANKED, grasps=1),
-    Entry("retrieval, refined", "retrieval", {"bank": "dexgraspnet-1k"}, REFINE, grasps=1),
+    Entry("retrieval, best of 16", "retrieval", RANKED),
+    Entry("retrieval, refined", "retrieval", {"bank": "dexgraspnet-1k"}, REFINE),
     Entry("diffusion, paper", "diffusion", {"weights": "paper"}),
     Entry("diffusion-rt, paper", "diffusion", {"weights": "paper-rt"}),
     Entry("diffusion-pca, paper", "diffusion", {"weights": "paper-pca"}),
     Entry("diffusion", "diffusion"),
     Entry("diffusion-rt", "diffusion-rt"),
     Entry("diffusion-pca", "diffusion-pca"),
-    Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}, grasps=1),
+    Entry("diffusion, sample as it is", "diffusion", {"contact": "false"}),
     Entry("diffusion, not guided", "diffusion", {"guidance": "0"}),
     Entry("diffusion, best of 16 fits", "diffusion", {"fits": "16"}),
-    Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}, grasps=1),
+    Entry("diffusion, best of 16", "diffusion", {"best_of": "16"}),
     Entry("diffusion, refined", "diffusion", refine=REFINE),
     Entry("diffusion, refined widely", "diffusion", refine=f"{REFINE},copies=48,spread=5", grasps=1, types=WEAK),
     Entry(
@@ -318,25 +319,28 @@ def _table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str,
 
 
 def _differences(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
-    rows = []
-    for entry in ENTRIES:
-        for group in ("all", "+".join(POWER), "+".join(WEAK)):
-            own = [
-                index.get((entry.name, condition, group, f"{metric}_minus_{BASE}")) for metric in SHOWN[:2]
-            ]  # fmt: skip
-            if any(own):
-                rows.append([entry.name, group, *map(row_text, own), max(r.n for r in own if r)])
+    rows = [[entry.name, *cells] for entry in ENTRIES for cells in _paired(index, condition, entry.name, BASE)]
     return markdown_table(["", "trials", "lift, points", "six-direction, points", "pairs"], rows)
 
 
 def _like_with_like(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
     rows = []
     for name, other in COUNTERPARTS.items():
-        for group in ("all", "+".join(POWER), "+".join(WEAK)):
-            own = [index.get((name, condition, group, f"{metric}_minus_{other}")) for metric in SHOWN[:2]]
-            shown = [*map(row_text, own), max(r.n for r in own if r)] if any(own) else ["not run yet", "not run yet", 0]
-            rows.append([name, other, group, *shown])
+        found = _paired(index, condition, name, other) or [["all", "not run yet", "not run yet", 0]]
+        rows += [[name, other, *cells] for cells in found]
     return markdown_table(["", "minus", "trials", "lift, points", "six-direction, points", "pairs"], rows)
+
+
+def _paired(
+    index: Mapping[tuple[str, str, str, str], MetricRow], condition: str, name: str, other: str
+) -> list[list[str | int]]:
+    """Trials, differences of a row from another, and number of pairs: of all, and of the types by what they carry."""
+    rows: list[list[str | int]] = []
+    for group in ("all", "+".join(POWER), "+".join(WEAK)):
+        own = [index.get((name, condition, group, f"{metric}_minus_{other}")) for metric in SHOWN[:2]]
+        if any(own):
+            rows.append([group, *map(row_text, own), max(r.n for r in own if r)])
+    return rows
 
 
 def _diversity_table(index: Mapping[tuple[str, str, str, str], MetricRow], condition: str) -> str:
@@ -395,8 +399,12 @@ def main() -> None:
     """Run what is missing, then write the page and its numbers."""
     parser = study_parser(__doc__)
     parser.add_argument("--conditions", action="append", help="only this one; repeatable")
+    parser.add_argument("--keep", action="store_true", help="copy the runs of the usual condition to OUT/runs")
     options = parser.parse_args()
     rows, conditions = study(options)
+    if options.keep and USUAL in conditions:
+        for entry in ENTRIES:
+            keep(run(entry, USUAL, options), options.out)
     numbers = {"command": command(conditions), "data_kind": "real", "rows": [asdict(row) for row in rows]}
     write_page(options.out, "generators", numbers, page(rows, conditions))
     figure(options.out / "generators.png", rows, conditions[0])

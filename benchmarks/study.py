@@ -15,8 +15,8 @@ from simeval.noise import PoseNoise
 from simeval.physics.settings import Physics
 from simeval.records import TrialRecord
 from simeval.replay import stored_grasp
-from simeval.run import RunSpec, execute_run
-from simeval.store import Run, read_run
+from simeval.run import RunSpec, execute_plan, load_objects, plan_run
+from simeval.store import VOLATILE, Run, RunStore, read_run
 from simeval.suites import load_suite
 
 POWER = ("cylindrical", "spherical", "planar", "tip")
@@ -71,6 +71,8 @@ def run_folder(
 ) -> Path:  # fmt: skip
     """Run what is missing of a generator's run over a suite; return its folder, below runs/.
 
+    A whole run that was copied to runs/ of the results' folder is taken from there.
+
     Args:
         generator: its name.
         suite: its name.
@@ -88,8 +90,27 @@ def run_folder(
         workers=options.workers, refine=refine, pose_noise=PoseNoise.parse(noise) if noise else None,
     )  # fmt: skip
     name = " ".join([suite, generator, *(f"{key}={value}" for key, value in spec.settings.items()), refine]).strip()
+    planned = plan_run(spec, load_objects(spec))
+    kept = options.out / "runs" / suite / planned.folder.name
+    if kept.is_dir() and len(read_run(kept).records) == planned.total:
+        return kept
     with Bars({name: 1}, "trials") as bars:
-        return execute_run(spec, bars.callback(name))
+        return execute_plan(planned, bars.callback(name))
+
+
+def keep(folder: Path, out: Path) -> Path:
+    """Copy a whole run to runs/ of the results' folder `out`; its manifest is left without host and command line."""
+    run = read_run(folder)
+    told = {key: value for key, value in run.manifest[VOLATILE].items() if key not in ("host", "argv")}
+    kept = out / "runs" / run.manifest["suite"] / folder.name
+    with RunStore.open(kept, run.manifest | {VOLATILE: told}) as store:
+        done = store.done_ids()
+        for record in run.records:
+            if record.trial_id not in done:
+                store.append(record)
+    for name in ("journal.jsonl", ".lock"):  # of a run that may go on
+        (kept / name).unlink()
+    return kept
 
 
 def write_page(folder: Path, name: str, numbers: Any, page: str) -> None:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from simeval.grasp import Array, GraspBatch
 from simeval.hand import load_hand
-from simeval.metrics.distance import object_distance
+from simeval.metrics.distance import SLACK, object_distance
 from simeval.metrics.penetration import query_points
 from simeval.metrics.types import admitted_types, commanded_distances, index_side, thumb_opposition
 from simeval.objects.model import ObjectModel
@@ -95,19 +95,25 @@ def shifted_terms(model: ObjectModel, kind: GraspType, grasps: GraspBatch, shift
 def nearby_contacts(model: ObjectModel, rotation: Array, translations: Array, joints: Array) -> list[list[Contact]]:
     """Contacts of one posture at each of some wrists `translations` (S, 3) [m], as `closing.find_contacts` finds them.
 
-    The hand is posed once and the object asked once.
+    The hand is posed once, and the object asked only about what is near it.
     """
     hand, distance = load_hand(), object_distance(model)
     points, radii, owners = query_points(hand, rotation, np.zeros(3), joints)
-    points = points + translations[:, None]  # (S, Q, 3)
-    near = distance.may_reach(points.reshape(-1, 3), np.tile(radii + CONTACT_GAP, len(points))).reshape(len(points), -1)
-    signed, closest = distance.signed_and_closest(points[near])
-    found: list[list[Contact]] = []
-    ends = np.cumsum(near.sum(axis=1))
-    for at, (mask, end) in enumerate(zip(near, ends, strict=True)):
-        chosen = slice(end - mask.sum(), end)
-        found.append(_contacts(points[at, mask], radii[mask], owners[mask], signed[chosen], closest[chosen]))
-    return found
+    first, farthest = points + translations[0], np.linalg.norm(translations - translations[0], axis=1).max()
+    # a distance changes by no more than its point moves: what is further away than this at the first wrist is near none
+    reach = radii + CONTACT_GAP + farthest + SLACK
+    chosen = np.flatnonzero(distance.may_reach(first, reach))
+    signed, closest = distance.signed_and_closest(first[chosen])
+    near = signed < reach[chosen]
+    chosen, signed, closest = chosen[near], signed[near], closest[near]
+    everywhere = points[chosen] + translations[:, None]  # (S, Q, 3)
+    more, closest_of_rest = distance.signed_and_closest(everywhere[1:].reshape(-1, 3))
+    signed = np.concatenate([signed, more]).reshape(everywhere.shape[:2])
+    closest = np.concatenate([closest, closest_of_rest]).reshape(everywhere.shape)
+    return [
+        _contacts(there, radii[chosen], owners[chosen], s, c)
+        for there, s, c in zip(everywhere, signed, closest, strict=True)
+    ]
 
 
 def _contacts(points: Array, radii: Array, owners: NDArray[np.intp], signed: Array, closest: Array) -> list[Contact]:

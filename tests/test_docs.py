@@ -232,8 +232,8 @@ def test_data_formats_name_every_key_of_a_manifest(work: Path, monkeypatch: pyte
 
 
 def results_files() -> list[Path]:
-    """What is in results/, its list of contents apart."""
-    return [path for path in sorted((ROOT / "results").iterdir()) if path.name != "README.md"]
+    """Files of results/, its list of contents apart."""
+    return [path for path in sorted((ROOT / "results").iterdir()) if path.is_file() and path.name != "README.md"]
 
 
 def named_commands(path: Path) -> set[str]:

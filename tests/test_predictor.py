@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 import simeval.generators.predictor.train as training
 from simeval.bank import GraspBank, load_bank, write_bank
 from simeval.errors import DataError, SettingError
-from simeval.generators.holding import hold_scores, robust_scores
+from simeval.generators.holding import SHIFTS, hold_scores, nearby_contacts, robust_scores
 from simeval.generators.predictor.features import COUNT, features, robust_of
 from simeval.generators.predictor.model import WEIGHTS, load_predictor
 from simeval.generators.predictor.train import REPORT, auc, train_on
 from simeval.generators.ranking import ROBUST_WEIGHT, ranker
 from simeval.grasp import GraspBatch
 from simeval.objects import ObjectLibrary, load_embedded
+from simeval.physics.closing import find_contacts
 from simeval.taxonomy import grasp_type
 
 
@@ -46,6 +47,24 @@ def test_the_blend_is_robust_and_predicted(files: tuple[GraspBank, Path]):
     np.testing.assert_allclose(robust_of(features(model, kind, grasps)), robust, atol=1e-9)
     both = ranker("blend").scores(model, kind, grasps)
     np.testing.assert_allclose(both - ROBUST_WEIGHT * robust, load_predictor().scores(model, kind, grasps), atol=1e-5)
+
+
+def test_contacts_at_some_wrists_are_those_that_the_executor_finds_at_each(files: tuple[GraspBank, Path]):
+    bank = files[0]
+    shifts = np.concatenate([SHIFTS, [[0.5, 0, 0]]])
+    for code, scale in bank.objects()[::20]:
+        model = load_embedded(code, scale)
+        for i in bank.rows(code, scale)[:2]:
+            rotation, joints = bank.grasps.rotation[i], bank.grasps.joints[i]
+            wrists = bank.grasps.translation[i] + shifts
+            found = nearby_contacts(model, rotation, wrists, joints)
+            assert len(found[0]) > 1
+            assert found[-1] == []
+            for own, wrist in zip(found, wrists, strict=True):
+                expected = find_contacts(model, rotation, wrist, joints)
+                assert [c.link for c in own] == [c.link for c in expected]
+                for a, b in zip(own, expected, strict=True):
+                    np.testing.assert_allclose([a.point, a.push], [b.point, b.push], atol=1e-8)
 
 
 @pytest.fixture(scope="module")

@@ -33,6 +33,8 @@ from simeval.emg.evaluate import evaluate
 from simeval.emg.files import load_recordings
 from simeval.emg.summary import summarise as summarise_emg
 from simeval.errors import DataError
+from simeval.manifest import effective_settings
+from simeval.manifest import run_folder as named_folder
 from simeval.motion import record_motions
 from simeval.physics.pool import Task
 from simeval.physics.render import render_strip
@@ -44,12 +46,15 @@ from simeval.run import RunSpec, execute_run, load_objects, plan_run
 from simeval.store import read_run
 from simeval.suites import load_suite
 from simeval.tasks import tasks
+from simeval.taxonomy import GRASP_TYPES
 from simeval.trials.tables import loss_grid, success_grid
 
 RESULTS = Path(__file__).parent.parent / "results"
 TABLES = ("embedded", "released", "unidexgrasp")
 """Pages of `simeval table`."""
 DATA = os.environ.get("SIMEVAL_DATA")
+KEPT = sorted(manifest.parent for manifest in (RESULTS / "runs").rglob("manifest.json"))
+"""Whole runs."""
 
 
 def stored_rows(name: str) -> list[MetricRow]:
@@ -86,7 +91,7 @@ def origins(folder: Path) -> dict[str, list[str]]:
     texts = {p.name: p.read_text(encoding="utf-8") for p in folder.glob("*.md")}
     readme = texts.pop("README.md", "")
     found = {}
-    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "README.md"):
+    for path in sorted(p for p in folder.glob("*") if p.is_file() and p.name != "README.md"):
         own = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else None
         pages = [text for name, text in texts.items() if name == f"{path.stem}.md" or f"({path.name})" in text]
         beside = [paragraph for paragraph in readme.split("\n\n") if f"`{path.name}`" in paragraph]
@@ -152,6 +157,29 @@ def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
     assert generators.page(rows, conditions) == (RESULTS / "generators.md").read_text(encoding="utf-8")
     generators.figure(tmp_path / "made.png", rows, conditions[0])
     assert_same_picture(tmp_path / "made.png", "generators.png")
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_row_of_the_generators_is_counted_again_from_its_trials(folder: Path) -> None:
+    run = read_run(folder)
+    assert named_folder(run.manifest).name == folder.name
+    name, settings, refine = (run.manifest.get(key, "") for key in ("generator", "settings", "refine"))
+    [entry] = [
+        e for e in generators.ENTRIES
+        if (e.generator, effective_settings(e.generator, e.settings), e.refine) == (name, settings, refine)
+    ]  # fmt: skip
+    note = json.loads((RESULTS / "generators.json").read_text())
+    stored = {
+        (row["protocol"], row["group"], row["metric"]): row for row in note["rows"]
+        if (row["generator"], row["suite"]) == (entry.name, generators.USUAL.name)
+    }  # fmt: skip
+    for kind in ("", *GRASP_TYPES):
+        group = generators.Group(kind or "all", lambda record, kind=kind: kind in ("", record.grasp_type))  # type: ignore[misc]
+        for row in generators.measure(entry, generators.USUAL, run.records, group):
+            found = stored[row.protocol, row.group, row.metric]
+            assert (row.value, row.low, row.high, row.n) == pytest.approx(
+                tuple(found[key] for key in ("value", "low", "high", "n")), nan_ok=True
+            )
 
 
 def test_page_of_retrieval_is_made_of_its_numbers() -> None:
