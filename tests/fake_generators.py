@@ -4,6 +4,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -19,7 +20,7 @@ CALLS: list[GraspRequest] = []
 class Steady:
     """Grasps around a cylinder, shaken a little by the request's seed.
 
-    More text that a list of generators leaves out.
+    For a hook it waits, up to `wait` seconds, until there is a file `go`, having made the file `waiting`.
     """
 
     def __init__(self, bank: str = "", spread: float = 0.002, wait: float = 0.0):
@@ -31,7 +32,11 @@ class Steady:
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         CALLS.append(request)
-        time.sleep(self.wait)
+        if self.wait and request.grasp_type == "hook":
+            Path("waiting").touch()
+            deadline = time.monotonic() + self.wait
+            while not Path("go").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
         rng = np.random.default_rng(request.seed)
         return self.around(request, rng)
 
