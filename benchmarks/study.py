@@ -92,7 +92,7 @@ def run_folder(
     name = " ".join([suite, generator, *(f"{key}={value}" for key, value in spec.settings.items()), refine]).strip()
     planned = plan_run(spec, load_objects(spec))
     kept = options.out / "runs" / suite / planned.folder.name
-    if kept.is_dir() and len(read_run(kept).records) == planned.total:
+    if not planned.folder.exists() and kept.exists() and len(read_run(kept).records) == planned.total:
         return kept
     with Bars({name: 1}, "trials") as bars:
         return execute_plan(planned, bars.callback(name))
