@@ -38,6 +38,12 @@ def clear_exit(tracebacks: bool = False) -> Iterator[None]:
             raise
         print(f"error: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)
+    except OSError as error:  # a disk that is full, a folder that can't be written to, ...
+        if tracebacks:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)

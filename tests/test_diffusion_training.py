@@ -87,6 +87,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights(trained: Path, examples:
     assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
     with pytest.raises(DataError, match="other settings"):
         train(examples, changed(QUICK, {"train.seed": "1"}), tmp_path)
+    with pytest.raises(DataError, match="another set"):
+        train(examples._replace(holds=~examples.holds), QUICK, tmp_path)
     (tmp_path / "training.pt").write_bytes(b"torn")
     with pytest.raises(DataError, match="delete it"):
         train(examples, QUICK, tmp_path)

@@ -1,6 +1,7 @@
 """The learned predictor: its features, training on what held and what didn't, and its file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,11 +117,34 @@ def test_a_stopped_training_keeps_its_features(trained: Path, files: tuple[Grasp
     assert (tmp_path / WEIGHTS).read_bytes() == (trained / WEIGHTS).read_bytes()
 
 
+def test_features_of_other_grasps_of_the_same_objects_are_computed_anew(
+    trained: Path, files: tuple[GraspBank, Path], tmp_path: Path
+):
+    (tmp_path / training.FEATURES).write_bytes((trained / training.FEATURES).read_bytes())
+    bank, asked = files[0], []
+
+    def count(model, kind, grasps):
+        asked.append(len(grasps))
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "features", count)
+        moved = replace(bank, grasps=bank.grasps.with_(translation=bank.grasps.translation + 0.001))
+        with pytest.raises(KeyboardInterrupt):
+            train_on(moved, "", {"failed": str(files[1])}, tmp_path)
+    assert asked
+    (tmp_path / training.FEATURES).write_bytes(b"torn")
+    with pytest.raises(DataError, match="delete it"):
+        train_on(bank, "", {"failed": str(files[1])}, tmp_path)
+
+
 def test_bad_input_is_refused(files: tuple[GraspBank, Path], trained: Path, tmp_path: Path):
     bank, failed = files
     for preset, changes in (("paper", {"failed": str(failed)}), ("", {}), ("", {"failed": str(failed), "x": "1"})):
         with pytest.raises(SettingError, match="failed=FILE"):
             train_on(bank, preset, changes, tmp_path)
+    with pytest.raises(SettingError, match="cpu alone"):
+        train_on(bank, "", {"failed": str(failed)}, tmp_path, device="cuda")
     with pytest.raises(DataError, match="no such file"):
         load_predictor(tmp_path / "nothing.safetensors")
     weights = (trained / WEIGHTS).read_bytes()

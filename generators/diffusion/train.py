@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from simeval.bank import GraspBank, load_bank
 from simeval.dataset.label import label
 from simeval.devices import check_device
 from simeval.errors import DataError, SettingError
+from simeval.files import check_writable, completed, make_folder
 from simeval.generators.diffusion.coding import Basis, Grasps, Place, fit_basis, fit_latents, fit_scale, write_code
 from simeval.generators.diffusion.config import Preset, changed, preset
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
@@ -26,6 +28,7 @@ from simeval.generators.diffusion.noise import Schedule, target
 from simeval.generators.energy.energy import hand_tensors, place
 from simeval.grasp import Array, GraspBatch
 from simeval.objects import ObjectLibrary
+from simeval.records import digest_arrays
 
 STATE, CURVE = "training.pt", "curve.json"
 SAVE_EVERY = 60.0  # s between checkpoints
@@ -61,6 +64,11 @@ class Examples(NamedTuple):
     shapes: list[Shape]  # M
     grasps: Grasps  # N
     place: Place  # N
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that name the grasps and which of them hold."""
+        return digest_arrays(np.array(self.kinds), self.holds, self.which, *(part.numpy() for part in self.grasps))
 
     def rows_by_object(self) -> list[NDArray[np.intp]]:
         """Rows of each object."""
@@ -143,16 +151,17 @@ def train(
     """Train, or go on where a stopped training was; write the model and its curve to `out`.
 
     Raises:
-        DataError: `out` holds the checkpoint of another preset.
+        DataError: `out` holds the checkpoint of another preset or another set, or can't be written to.
     """
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    check_writable(out / STATE)
     torch.manual_seed(preset.train.seed)
     latents = fit_latents(preset.model.code, examples.grasps.joints)
     codes = write_code(preset.model.code, examples.grasps, examples.place, latents)
     scale = fit_scale(preset.model.code, codes)
     model = GraspModel.fresh(preset.model, scale, latents)
     model.network.to(device)
-    state = _resume(model, preset, out, device)
+    state = _resume(model, preset, examples.digest, out, device)
     everything = _everything(model, examples, scale.to_unit(codes), device)
     rows = examples.rows_by_object()
     saved = time.monotonic()
@@ -168,15 +177,16 @@ def train(
             if not np.isfinite(state.curve[-1][1]):
                 raise SettingError(f"the loss is not finite at step {state.step}: lower train.learning_rate")
         if time.monotonic() - saved > SAVE_EVERY:
-            _save(state, preset, out)
+            _save(state, preset, examples.digest, out)
             saved = time.monotonic()
         if progress:
             progress(state.step, preset.train.steps)
-    _save(state, preset, out)
+    _save(state, preset, examples.digest, out)
     model.network.load_state_dict(state.mean)
     model.network.cpu().eval()
     model.save(out)
-    (out / CURVE).write_text(json.dumps({"preset": preset.model_dump(mode="json"), "loss": state.curve}) + "\n")
+    with completed(out / CURVE) as unfinished:
+        unfinished.write_text(json.dumps({"preset": preset.model_dump(mode="json"), "loss": state.curve}) + "\n")
     return model
 
 
@@ -278,7 +288,7 @@ def _pace(preset: Preset, step: int) -> float:
     return rise * (0.5 + 0.5 * math.cos(math.pi * step / settings.steps) if settings.decay else 1.0)
 
 
-def _resume(model: GraspModel, preset: Preset, out: Path, device: str) -> _State:
+def _resume(model: GraspModel, preset: Preset, examples: str, out: Path, device: str) -> _State:
     optimizer = torch.optim.AdamW(
         model.network.parameters(), lr=preset.train.learning_rate, weight_decay=preset.train.weight_decay
     )
@@ -293,21 +303,24 @@ def _resume(model: GraspModel, preset: Preset, out: Path, device: str) -> _State
         raise DataError(f"{path} can't be read ({error}): delete it to start over") from None
     if found["preset"] != preset.model_dump_json():
         raise DataError(f"{path} is of a training with other settings: delete it, or name another output")
+    if found.get("examples") != examples:
+        raise DataError(f"{path} is of a training on another set: delete it, or name another output")
     model.network.load_state_dict(found["network"])
     optimizer.load_state_dict(found["optimizer"])
     return _State(model, found["mean"], optimizer, found["step"], found["curve"])
 
 
-def _save(state: _State, preset: Preset, out: Path) -> None:
-    part = out / f"{STATE}.part"
+def _save(state: _State, preset: Preset, examples: str, out: Path) -> None:
+    buffer = BytesIO()  # torch's own writer doesn't say that a disk is full
     torch.save(
         {
-            "preset": preset.model_dump_json(), "network": state.model.network.state_dict(), "mean": state.mean,
-            "optimizer": state.optimizer.state_dict(), "step": state.step, "curve": state.curve,
+            "preset": preset.model_dump_json(), "examples": examples, "network": state.model.network.state_dict(),
+            "mean": state.mean, "optimizer": state.optimizer.state_dict(), "step": state.step, "curve": state.curve,
         },
-        part,
+        buffer,
     )  # fmt: skip
-    part.replace(out / STATE)
+    with completed(out / STATE) as unfinished:
+        unfinished.write_bytes(buffer.getvalue())
 
 
 def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: int = 0) -> Iterator[tuple[int, float]]:

@@ -1,9 +1,9 @@
 """Train the predictor on candidates that were simulated: those that hold, and those that don't."""
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from simeval.bank import GraspBank, load_bank
 from simeval.errors import DataError, SettingError
-from simeval.generators.predictor.features import COUNT, features
+from simeval.files import completed, json_text, make_folder
+from simeval.generators.predictor.features import COUNT, FEATURES_VERSION, features
 from simeval.generators.predictor.model import NETWORKS, WEIGHTS, Predictor, make_network
 from simeval.grasp import Array
 from simeval.objects import ObjectLibrary
 from simeval.objects.model import ObjectModel
+from simeval.records import digest_arrays
 from simeval.taxonomy import grasp_type
 
 STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 4000, 256, 2e-3, 0.1
@@ -43,11 +45,13 @@ def train_on(
     the weights and `report.json`: how well each fold of objects is told apart by networks that haven't seen it.
 
     Raises:
-        SettingError: there are other settings, or a preset.
-        DataError: a val or test object is among them, or nothing to tell apart.
+        SettingError: there are other settings, a preset, or another device than the CPU.
+        DataError: a val or test object is among them, nothing to tell apart, or `out` can't be used.
     """
     if set(changes) != {"failed"} or preset_name:
         raise SettingError("the predictor has no presets and one setting: --set failed=FILE, a build's second file")
+    if device != "cpu":
+        raise SettingError(f"the predictor is small and trained on the cpu alone, found --device {device}")
     report = progress or (lambda what, done, total: None)
     failed = load_bank(changes["failed"], data)
     library = ObjectLibrary(data)
@@ -62,7 +66,8 @@ def train_on(
         odds[test] = fit(found, train, 1).log_odds(found.features[test])
         report("steps", k + 1, FOLDS + 1)
     fit(found, np.arange(len(odds)), NETWORKS).save(out / WEIGHTS)
-    (out / REPORT).write_text(json.dumps(_report(found, odds), indent=1) + "\n")
+    with completed(out / REPORT) as unfinished:
+        unfinished.write_text(json_text(_report(found, odds)))
     report("steps", FOLDS + 1, FOLDS + 1)
 
 
@@ -92,25 +97,50 @@ def _gather(
     bank: GraspBank, failed: GraspBank, library: ObjectLibrary, out: Path, progress: Callable[[int, int], None]
 ) -> Candidates:
     """Compute the features of all candidates, object by object; what is done is kept in `out`."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     path = out / FEATURES
-    known = dict(np.load(path)) if path.is_file() else {}
+    known = _kept(path)
     keys = list(dict.fromkeys([*bank.objects(), *failed.objects()]))
     parts: list[Candidates] = []
     for done, (code, scale) in enumerate(keys):
-        name = f"{code}@{scale:g}"
         rows = [(source, source.rows(code, scale)) for source in (bank, failed)]
+        name = f"{code}@{scale:g} {_contents(rows)}"
         holds = np.concatenate([np.full(len(own), source is bank) for source, own in rows])
         types = np.concatenate([source.types[own] for source, own in rows])
-        if name not in known or known[name].shape != (len(holds), COUNT):
+        if name not in known:
             model = library.load(code, scale)
             known[name] = np.concatenate([_features(model, source, own) for source, own in rows])
             if done % SAVE_EVERY == 0:
-                np.savez(path, **known)
+                _keep(path, known)
         parts.append(Candidates(known[name], holds, np.full(len(holds), code), types))
         progress(done + 1, len(keys))
-    np.savez(path, **known)
+    _keep(path, known)
     return Candidates(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _kept(path: Path) -> dict[str, Array]:
+    """Features by object and contents of what was asked for."""
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return dict(found)
+    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        raise DataError(f"{path} can't be read ({error}): delete it to start over") from None
+
+
+def _keep(path: Path, known: dict[str, Array]) -> None:
+    with completed(path) as unfinished:
+        np.savez(unfinished, **known)  # type: ignore[arg-type]
+
+
+def _contents(rows: list[tuple[GraspBank, NDArray[np.intp]]]) -> str:
+    """16 hex digits that name an object's grasps, their types and what features are made of them."""
+    parts = [np.array([FEATURES_VERSION])]
+    for source, own in rows:
+        grasps = source.grasps[own]
+        parts += [source.types[own].astype("U"), grasps.rotation, grasps.translation, grasps.joints]
+    return digest_arrays(*parts)
 
 
 def _features(model: ObjectModel, bank: GraspBank, rows: NDArray[np.intp]) -> Array:

@@ -46,7 +46,7 @@ def train(
     try:
         train_on(found, preset, key_values("--set", settings or []), out, ObjectLibrary(data).data, device, watch)
     except KeyboardInterrupt:
-        say("interrupted. The same command resumes from the last checkpoint, at most a minute old.")
+        say("interrupted. The same command goes on from what was stored.")
         raise typer.Exit(INTERRUPTED) from None
     finally:
         for bar in bars.values():

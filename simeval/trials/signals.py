@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,7 @@ from simeval.emg.protocols import CALIBRATION_TRIALS, Split, make_splits
 from simeval.emg.protocols import PROTOCOLS as EMG_PROTOCOLS
 from simeval.emg.recordings import LABELS, Recordings
 from simeval.errors import DataError, SettingError, unknown_name
-from simeval.files import completed
+from simeval.files import completed, make_folder
 from simeval.grasp import Array
 
 PROTOCOLS = {
@@ -109,8 +110,9 @@ def _kept(
     path: Path, runner: Runner, recordings: Recordings, config: Config, split: Split, seed: int
 ) -> tuple[Array, Array]:
     """Posteriors (N, 6) and seconds (N,) of a split's test, from the file where it is there."""
+    damaged = suppress(OSError, ValueError, EOFError, KeyError, BadZipFile)  # then it is made again
     if path.is_file():
-        with np.load(path, allow_pickle=False) as stored:
+        with damaged, np.load(path, allow_pickle=False) as stored:
             return stored["posteriors"], stored["seconds"]
     classifier = runner.classifier(config, split, seed)
     posteriors, seconds = np.empty((len(split.test), len(LABELS))), np.empty(len(split.test))
@@ -119,7 +121,7 @@ def _kept(
             begun = time.thread_time()
             posteriors[i] = classifier.predict_proba(recordings.signals[row : row + 1])[0]
             seconds[i] = time.thread_time() - begun
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with completed(path) as unfinished:
         np.savez(unfinished, posteriors=posteriors, seconds=seconds)
     return posteriors, seconds
