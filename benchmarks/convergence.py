@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from simeval.benchmarks.study import study_parser
-from simeval.errors import clear_exit
-from simeval.files import json_text
+from simeval.errors import clear_exit, unknown_name
+from simeval.files import completed, json_text
+from simeval.manifest import executor_digest
 from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
@@ -89,12 +90,13 @@ class Study:
 
     def _run(self, row: Row, protocol: str) -> dict[str, Any]:
         physics = replace(Physics(), **row.change)
-        path = self.work / f"{protocol}-{physics.digest}-{row.stride}-{row.shift:g}.json"
+        path = self.work / f"{protocol}-{physics.digest}-{executor_digest()}-{row.stride}-{row.shift:g}.json"
         if not path.exists():
             started = time.perf_counter()
             records = list(run_tasks(self._tasks(physics, protocol, row), self.workers))
             result = summary(records)
-            path.write_text(json.dumps(result))
+            with completed(path) as unfinished:
+                unfinished.write_text(json.dumps(result))
             share = np.mean([v["ok"] for v in result.values()])
             print(
                 f"{row.part}: {row.label}, {protocol}: {share:.1%} ({time.perf_counter() - started:.0f} s)", flush=True
@@ -220,11 +222,15 @@ def main() -> None:
     parser = study_parser(__doc__, "convergence")
     parser.add_argument("--parts", default="decisive,closing,numeric,physical")
     options = parser.parse_args()
+    parts, every = options.parts.split(","), list(dict.fromkeys(row.part for row in rows()))
+    for part in parts:
+        if part not in every:
+            raise unknown_name("part", part, every)
     study = Study(DexGraspNetData(options.data), options.work, options.workers)
     results: list[dict[str, Any]] = []
     bases: dict[tuple[str, str], dict[str, Any]] = {}
     for row in rows():
-        if row.part not in options.parts.split(","):
+        if row.part not in parts:
             continue
         for protocol, result in zip(row.protocols, study.run(row), strict=True):
             base = bases.setdefault((row.part, protocol), result)
@@ -232,6 +238,9 @@ def main() -> None:
             results.append(
                 {"part": row.part, "label": row.label, "protocol": protocol, "change": row.change, **numbers}
             )
+    if set(parts) < set(every):
+        print(f"kept in {options.work}: there is no page of a part. Without --parts the same command writes it.")
+        return
     write(results, options.out)
 
 

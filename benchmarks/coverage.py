@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from simeval.benchmarks.study import markdown_table, write_page
 from simeval.commands.options import all_cores
 from simeval.commands.progress import Bars
-from simeval.errors import clear_exit
+from simeval.errors import SettingError, clear_exit
 from simeval.stats import (
     Estimate,
     clustered_mean,
@@ -307,6 +307,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("results"))
     parser.add_argument("--workers", type=int, default=all_cores())
     options = parser.parse_args()
+    if options.repeats < 2:
+        raise SettingError(f"--repeats must be at least 2, found {options.repeats}")
     options.out.mkdir(parents=True, exist_ok=True)
     work, found = cells(), []
     with ProcessPoolExecutor(options.workers) as pool, Bars({"coverage": len(work)}, "cells") as bars:

@@ -5,7 +5,6 @@ finished is kept below runs/trials; the same command goes on. Writes `end_to_end
 and the figures. `--embedded` runs the same on synthetic signals and embedded objects, which needs no data.
 """
 
-import json
 from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,6 +15,7 @@ from simeval.commands.progress import Bars
 from simeval.emg.files import load_recordings
 from simeval.emg.recordings import Recordings
 from simeval.errors import SimevalError, clear_exit
+from simeval.files import json_text
 from simeval.report.figures import Drawing, save, style
 from simeval.report.summary import MetricRow
 from simeval.report.tables import markdown
@@ -239,7 +239,7 @@ def main() -> None:
         "manifests": [row.manifest for row in rows if row.manifest["policy"] == "argmax"],
         "rows": [asdict(row) for row in found],
     }  # fmt: skip
-    (out / "end_to_end.json").write_text(json.dumps(numbers, indent=1) + "\n")
+    (out / "end_to_end.json").write_text(json_text(numbers))
     with style():
         drawn = drawings(rows)
     for drawing in drawn:

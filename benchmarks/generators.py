@@ -398,7 +398,8 @@ def study(options: Namespace) -> tuple[list[MetricRow], list[Condition]]:
 def main() -> None:
     """Run what is missing, then write the page and its numbers."""
     parser = study_parser(__doc__)
-    parser.add_argument("--conditions", action="append", help="only this one; repeatable")
+    names = [c.name for c in CONDITIONS]
+    parser.add_argument("--conditions", action="append", choices=names, help="only this one; repeatable")
     parser.add_argument("--keep", action="store_true", help="copy the runs of the usual condition to OUT/runs")
     options = parser.parse_args()
     rows, conditions = study(options)

@@ -17,7 +17,7 @@ import numpy as np
 from simeval.bank import GraspBank, load_bank
 from simeval.benchmarks.study import grasps_of, markdown_table, run_suite, study_parser, write_page
 from simeval.commands.progress import Bars
-from simeval.errors import clear_exit
+from simeval.errors import clear_exit, unknown_name
 from simeval.generators.diffusion.config import PRESETS, changed
 from simeval.generators.diffusion.generator import weights_folder
 from simeval.generators.diffusion.model import CONFIG, load_model
@@ -355,6 +355,8 @@ def main() -> None:
     bank, held_out = load_bank(TRAINING, options.data), load_bank(f"{TRAINING}-val", options.data)
     rows: list[MetricRow] = []
     chosen = [m for m in models() if not options.rows or any(text in m.name for text in options.rows)]
+    if not chosen:
+        raise unknown_name("row", options.rows[0], [model.name for model in models()])
     lifted: dict[str, dict[str, float]] = {}
     codes: dict[str, str] = {}
     for model in chosen:

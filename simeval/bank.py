@@ -1,8 +1,8 @@
 """Grasp banks: tables of grasps known for objects, which other generators replay, open or transfer.
 
 A bank is DexGraspNet's released grasps, UniDexGrasp's tabletop grasps, or a Parquet file that `write_bank` made,
-with one row per grasp: `object`, `scale`, `type`, `grasp` (28 float64 in the order of `grasp.VECTOR_NAMES`) and,
-for retrieval, the object's bounding box `low`, `high` [m], centre of mass `center` [m],
+with one row per grasp: `object`, `scale`, `type`, `grasp` (28 float32 or float64 in the order of `grasp.VECTOR_NAMES`)
+and, for retrieval, the object's bounding box `low`, `high` [m], centre of mass `center` [m],
 `volume` [m³] and `up`.
 """
 

@@ -74,6 +74,9 @@ class MeshObject:
     @staticmethod
     def from_manifest(manifest: Mapping[str, Any]) -> "MeshObject":
         """Return the mesh of a run, its file where it was then."""
-        how = manifest["mesh"]
-        where = Path(manifest.get("volatile", {}).get("mesh_path", how["file"]))
-        return MeshObject(where, how["scale"], how["up"], how["decompose"])
+        try:
+            how = manifest["mesh"]
+            where = Path(manifest.get("volatile", {}).get("mesh_path", how["file"]))
+            return MeshObject(where, how["scale"], how["up"], how["decompose"])
+        except (KeyError, TypeError, AttributeError):
+            raise DataError(f"the run's manifest is damaged: {manifest.get('mesh')!r} is no mesh of a run") from None

@@ -27,9 +27,9 @@ class PoseNoise:
         """
         found: dict[str, float] = {}
         for part in filter(None, (p.strip() for p in text.split(","))):
-            match = re.fullmatch(r"([0-9.]+(?:e-?\d+)?)\s*(mm|cm|m|rad|deg)", part)
+            match = re.fullmatch(r"(\d+\.?\d*(?:e-?\d+)?|\.\d+(?:e-?\d+)?)\s*(mm|cm|m|rad|deg)", part)
             kind = "rotation_rad" if match and match[2] in ("rad", "deg") else "translation_m"
-            if not match or kind in found or match[1].count(".") > 1:
+            if not match or kind in found or not np.isfinite(float(match[1])):
                 raise SettingError(f"pose noise {text!r}: can't read {part!r}; write for example 5mm,5deg")
             found[kind] = float(match[1]) * _UNITS[match[2]]
         return PoseNoise(**found)

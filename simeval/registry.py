@@ -18,7 +18,7 @@ POLICIES, PREDICTORS = "simeval.policies", "simeval.predictors"
 _KINDS = {
     GROUP: "generator", REFINERS: "refiner", TRAINERS: "trainer", POLICIES: "policy", PREDICTORS: "predictor",
 }  # fmt: skip
-_HINTS = {POLICIES: "oracle, random-type and type-blind work too.", PREDICTORS: ""}
+_HINTS = {POLICIES: "oracle, random-type and type-blind work too.", PREDICTORS: "", TRAINERS: ""}
 
 
 @cache
@@ -150,4 +150,9 @@ def _make(name: str, settings: Mapping[str, str], data: Path | None, group: str)
     ]
     if missing:
         raise SettingError(f"{_KINDS[group]} {name!r} needs --set {missing[0]}=…")
-    return factory(**values)
+    try:
+        return factory(**values)
+    except SimevalError:
+        raise
+    except BaseException as error:
+        raise SettingError(f"{_KINDS[group]} {name!r} can't be built: {plugin_fault(error)}") from error

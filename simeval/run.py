@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from simeval.errors import DataError, SettingError, SimevalError, plugin_fault, unknown_name
+from simeval.errors import DataError, SettingError, plugin_fault, unknown_name
 from simeval.generator import Generator, Refiner
 from simeval.manifest import effective_settings, make_manifest, run_folder
 from simeval.mesh_suite import MeshObject
@@ -137,7 +137,7 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
     bank = (transfers and suite.training) or suite.bank
     if bank and "bank" in settings_of(spec.generator):
         settings.setdefault("bank", bank)
-    generator = _build(spec.generator, settings, ObjectLibrary(spec.data).data)
+    generator = make_generator(spec.generator, settings, ObjectLibrary(spec.data).data)
     refiner = make_refiner(spec.refine, spec.data) if spec.refine else None
     spec = replace(spec, settings=settings)
     manifest = make_manifest(
@@ -222,12 +222,3 @@ def crash_share(records: list[TrialRecord]) -> float:
     """Share of trials that crashed or timed out."""
     lost = sum(r.outcome in (Outcome.CRASHED, Outcome.TIMEOUT) for r in records)
     return lost / len(records) if records else 0.0
-
-
-def _build(name: str, settings: Mapping[str, str], data: Path | None) -> Generator:
-    try:
-        return make_generator(name, settings, data)
-    except SimevalError:
-        raise
-    except BaseException as error:
-        raise SettingError(f"generator {name!r} can't be built: {plugin_fault(error)}") from error

@@ -97,7 +97,10 @@ def load_suite(name: str) -> Suite:
         path = Path(name)
         if not path.is_file():
             raise SettingError(f"no suite file {name}; suites that come with simeval: {', '.join(suite_names())}")
-        text = path.read_text()
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"suite file {name} can't be read: {error}") from None
     elif name in suite_names():
         text = (files("simeval.benchmarks") / "suites" / f"{name}.toml").read_text()
     else:
@@ -120,5 +123,8 @@ def _expand(raw: dict) -> dict:
     keys = ("object", "scale", "type", "count")
     requests = raw.get("requests", [])
     if isinstance(requests, list):
-        raw["requests"] = [dict(zip(keys, r, strict=False)) if isinstance(r, list) else r for r in requests]
+        for r in requests:
+            if isinstance(r, list) and len(r) != len(keys):
+                raise SettingError(f"request {r}: expected [{', '.join(keys)}]")
+        raw["requests"] = [dict(zip(keys, r, strict=True)) if isinstance(r, list) else r for r in requests]
     return raw

@@ -136,6 +136,8 @@ def test_options_of_run_reach_the_run() -> None:
         (["--mass", "1", "--density", "2"], "density and mass are both given"),
         (["--pose-noise", "5"], "write for example 5mm,5deg"),
         (["--pose-noise", "5mm,5mm"], "can't read '5mm'"),
+        (["--pose-noise", ".mm"], "can't read '.mm'"),
+        (["--pose-noise", "1.mm,9999999e999999deg"], "can't read '9999999e999999deg'"),
         (["--seed", "-1"], "--seed"),
         (["--workers", "-1"], "--workers"),
         (["--timeout", "0"], "--timeout"),

@@ -20,6 +20,7 @@ from pages import PAGES, ROOT, Block, blocks, commands
 from simeval.bank import load_bank
 from simeval.cli import main
 from simeval.emg.files import ARRAYS, COLUMNS, write_npz
+from simeval.emg.stream import Decision, StreamSettings
 from simeval.emg.synthetic import make_synthetic
 from simeval.generators.predictor import train as training
 from simeval.records import TrialRecord
@@ -28,6 +29,7 @@ from simeval.report.summary import MetricRow
 from simeval.report.tables import markdown, metric_grid
 from simeval.store import read_run
 from simeval.suites import load_suite
+from simeval.trials.records import EndToEnd
 
 ELSEWHERE = {"tutorial.md": "test_tutorial.py follows it word for word"}
 NOT_RUN = {
@@ -222,6 +224,14 @@ def test_data_formats_name_every_column_and_field() -> None:
     bank = {"object", "scale", "type", "grasp", "low", "high", "center", "volume", "up", *load_bank("embedded").extra}
     for what in (records, rows, bank, set(ARRAYS), set(COLUMNS)):
         assert what <= named, sorted(what - named)
+
+
+def test_data_formats_name_what_end_to_end_trials_and_streams_write() -> None:
+    page = (ROOT / "docs" / "data_formats.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", page))
+    for kind in (EndToEnd, Decision):
+        assert {field.name for field in fields(kind)} <= named
+    assert set(StreamSettings.model_fields) <= named
 
 
 def test_data_formats_name_every_key_of_a_manifest(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 
 import numpy as np
@@ -139,10 +140,14 @@ def test_ndjson_is_read_and_checked():
         '{"ch1": ' + "9" * 400 + ', "ch2": 2}': "a number of 400 digits is too large",
         '{"ch1": [1, 2], "ch2": [2]}': "2 samples of ch1 and 1 of ch2",
         '{"rate": 1000, "ch1": 1, "ch2": 2}': "expected 500",
+        '{"time": NaN, "ch1": 1, "ch2": 2}': "time nan is not a time",
+        "[" * 100_000: "line 1 is not JSON",
         "\n".join(late): "wrong rate",
     }.items():
         with pytest.raises(DataError, match=message):
             list(read_ndjson(wrong.split("\n")))
+    with pytest.raises(DataError, match="not UTF-8"):
+        list(read_ndjson(TextIOWrapper(BytesIO(b"\xff\xfe"), encoding="utf-8")))
 
 
 def test_three_channels_are_refused(trained: Trained):
@@ -224,6 +229,7 @@ def test_evaluate_prints_rows_and_says_synthetic(here: Path, capsys: pytest.Capt
         ),
         (("train", "--out", "m", "--recordings", "synthetic", "--model", "lda", "--set", "features=[]"), "features"),
         (("train", "--out", "/proc/x/y", "--recordings", "synthetic"), "/proc/x/y: can't be made a folder"),
+        (("train", "--out", "/proc", "--recordings", "synthetic"), "/proc/model.safetensors can't be written"),
         (("evaluate", "--work", "/proc/x/y"), "/proc/x/y: can't be made a folder"),
     ],
 )

@@ -245,11 +245,12 @@ def test_what_a_view_rests_on_is_said(runs: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_trials_by_their_first_digits() -> None:
     found = {"g": [record("g", i, "o", LIFTED, **GRASP) for i in range(3)], "h": [record("h", 9, "o", LIFTED)]}
+    found["h"] += [record("h", 8, "o", "INVALID_GRASP", **GRASP | {"joints": [float("nan")] * 22})]
     wanted = found["g"][1]
     assert named_trials(found, [wanted.trial_id.upper()]) == [("g", wanted)]
     for ids, message in (
         (["zz"], "unknown trial 'zz'"), ([wanted.trial_id[:6]], "3 trials begin with"),
-        ([found["h"][0].trial_id], "has no grasp"),
+        ([found["h"][0].trial_id], "has no grasp"), ([found["h"][1].trial_id], "has no grasp"),
     ):  # fmt: skip
         with pytest.raises(Exception, match=message):
             named_trials(found, ids)

@@ -109,10 +109,14 @@ def test_subset_takes_the_first_objects_with_all_their_scales() -> None:
             "'cylindrical'",
         ),
         ('name = "a"\nversion = 1\ndescription = ""\ndata_kind = "real"\nseed = -5\nrequests = []', "seed"),
+        ('requests = [["mug", 1, "", 1, "more"]]', r"expected \[object, scale, type, count\]"),
     ],
 )
 def test_a_wrong_suite_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "a.toml"
     file.write_text(text)
     with pytest.raises(SettingError, match=message):
+        load_suite(str(file))
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingError, match="can't be read"):
         load_suite(str(file))

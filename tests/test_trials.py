@@ -404,6 +404,7 @@ def simeval(*arguments: object) -> int:
         (["--suite", "untyped.toml", "--intents", "suite"], "no request that names a type"),
         (["--intents", "sometimes"], "unknown way to draw intents"),
         (["-g", "stedy"], "Did you mean 'steady'"),
+        (["--predictor", "hold"], "Did you mean 'holds'"),
         (["--format", "xls"], "unknown format"),
         (["--trials", "0"], "--trials"),
     ],
@@ -452,6 +453,9 @@ def test_the_command_runs_prints_and_shows_again(
     assert simeval("table", "runs") == 0  # the grasps are a run like any other, the rows aren't in its way
     assert simeval("trials", "table", "figures") == 2
     assert "has no end-to-end trials" in capfd.readouterr().err
+    next(Path(folder).rglob("end_to_end.json")).write_text("{}")
+    assert simeval("trials", "table", folder) == 2
+    assert "end_to_end.json is damaged: it doesn't say generator" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("how", "code"), [("interrupted", 130), ("crashed", 3)])

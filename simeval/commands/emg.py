@@ -52,13 +52,14 @@ def train(
     from simeval.devices import check_device
     from simeval.emg.files import load_recordings
     from simeval.emg.models.presets import preset
-    from simeval.emg.models.store import save_classifier, train_classifier
-    from simeval.files import make_folder
+    from simeval.emg.models.store import WEIGHTS, save_classifier, train_classifier
+    from simeval.files import check_writable, make_folder
 
     check_device(device)
     config = _changed(preset(model), key_values("--set", settings or []))
     found = load_recordings(recordings, data)
     make_folder(out)
+    check_writable(out / WEIGHTS)
     say(f"training {model} on {len(found)} {found.data_kind} trials")
     save_classifier(out, train_classifier(config, found, seed, device))
     say(f"weights: {out}")
@@ -95,6 +96,8 @@ def evaluate(
         raise unknown_name("format", format, FORMATS)
     found = load_recordings(recordings, data)
     wanted = protocols or [p for p in USUAL if _possible(p, found)]
+    if not wanted:
+        raise DataError(f"{recordings}: too few trials for {', '.join(USUAL)}: they need several of each grasp")
     with Bars({"folds": 1}, "folds") as bars:
         try:
             tested = run(

@@ -17,7 +17,14 @@ Objects = Annotated[
     int | None, Option(min=1, help="Only the suite's first N objects.", metavar="N", rich_help_panel=WHAT)
 ]
 Grasps = Annotated[
-    int | None, Option(min=1, max=1_000_000, help="At most N grasps a request.", metavar="N", rich_help_panel=WHAT)
+    int | None,
+    Option(
+        min=1,
+        max=1_000_000,
+        help="At most N grasps a request; so many of a --mesh, 10 by default.",
+        metavar="N",
+        rich_help_panel=WHAT,
+    ),
 ]
 GraspTypes = Annotated[
     list[str] | None,

@@ -23,7 +23,7 @@ def train(
     device: Device = "cpu",
     data: Data = None,
 ) -> None:
-    """Train a generator on a set of grasps; never on objects of the val or test split.
+    """Train a generator on a set of grasps; never on objects of the val, test or released split.
 
     Issue the same command again to resume it.
     """

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="End to end: muscle signal, grasp type, grasp, lift.", no_args_is_help=True)
 
-GENERATOR, SUITE = "retrieval", "embedded"
+GENERATOR, SUITE, PREDICTOR = "retrieval", "embedded", "holds"
 PROTOCOLS = ("same-session", "calibrated-day", "new-day", "new-person")
 POLICIES = ("oracle", "argmax", "reject", "weighted", "random-type", "type-blind")
 THRESHOLDS = (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -71,6 +71,9 @@ def run(
             help="suite: its own requests; uniform: every object with every type. Repeatable; default both.",
         ),
     ] = None,
+    predictor: Annotated[
+        str, Option(help="Of whether a grasp holds, for `weighted`.", metavar="NAME", rich_help_panel=ROWS)
+    ] = PREDICTOR,
     curve: Annotated[
         bool, Option("--curve", help="Also `reject` at a range of thresholds.", rich_help_panel=ROWS)
     ] = False,
@@ -114,6 +117,7 @@ def run(
         recordings=load_recordings(emg, data), emg=Path(emg).name, model=model,
         protocols=tuple(dict.fromkeys(protocols or PROTOCOLS)), policies=tuple(dict.fromkeys(wanted)),
         intents=tuple(dict.fromkeys(intents or ("suite", "uniform"))), count=trials, seed=seed,
+        predictor=predictor,
     )  # fmt: skip
     run_and_show(spec, format)
 

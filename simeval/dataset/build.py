@@ -187,6 +187,8 @@ class _Store:
 
     def _read_failed(self, path: Path) -> None:
         bank = load_bank(path)
+        if any(bank.meta.get(name) != value for name, value in self.facts.items()):
+            raise DataError(f"{path} is of a build with other settings: delete it, or name another file")
         for key, row in _rows(bank, FAILED_COLUMNS):
             if key in self.grown:
                 self.grown[key].shape = bank.shapes[key]

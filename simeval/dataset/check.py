@@ -104,7 +104,14 @@ def _static_faults(bank: GraspBank) -> list[str]:
 
 
 def _tasks(bank: GraspBank, rows: NDArray[np.intp], library: ObjectLibrary) -> Iterator[Task]:
-    physics = Physics(**bank.meta["physics"]) if "physics" in bank.meta else Physics()
+    try:
+        physics = Physics(**bank.meta.get("physics", {}))
+    except TypeError:
+        made = bank.meta.get("versions", {}).get("simeval", "?")
+        raise DataError(
+            f"{bank.source} was made with physical settings that this version of simeval doesn't have: install its own "
+            f"(simeval {made})"
+        ) from None
     for i in rows.tolist():
         code, scale, kind = str(bank.codes[i]), float(bank.scales[i]), str(bank.types[i]) or None
         model = library.load(code, scale)

@@ -39,7 +39,7 @@ def load_recordings(which: str | Path, data: Path | None = None) -> Recordings:
         if data is None:
             raise DataError(
                 f"recordings {name!r} need the data's folder: pass --data DIR or set SIMEVAL_DATA=DIR (DIR has "
-                "'Database 1' or semg/ in it); --recordings synthetic needs none"
+                "'Database 1' or semg/ in it); synthetic ones need none"
             )
         found = read_uci(data, (1, 2) if name == "uci" else (int(name[-1]),))
     elif name.endswith(".csv"):

@@ -146,7 +146,7 @@ def read_ndjson(lines: Iterable[str]) -> Iterator[tuple[float | None, Array]]:
     """
     first: float | None = None
     count = 0
-    for number, line in enumerate(lines, 1):
+    for number, line in enumerate(_text(lines), 1):
         if not line.strip():
             continue
         values = _record(line, number)
@@ -154,6 +154,8 @@ def read_ndjson(lines: Iterable[str]) -> Iterator[tuple[float | None, Array]]:
             check_rate(_number(values["rate"], number), f"line {number}")
         samples = _samples(values, number)
         at = None if values.get("time") is None else _number(values["time"], number)
+        if at is not None and not np.isfinite(at):
+            raise DataError(f"line {number}: time {at} is not a time")
         if at is not None:
             first = at - count / RATE if first is None else first
             off = at - first - count / RATE
@@ -166,10 +168,17 @@ def read_ndjson(lines: Iterable[str]) -> Iterator[tuple[float | None, Array]]:
         count += samples.shape[1]
 
 
+def _text(lines: Iterable[str]) -> Iterator[str]:
+    try:
+        yield from lines
+    except UnicodeDecodeError as error:
+        raise DataError(f"the input is not UTF-8 text: {error}") from None
+
+
 def _record(line: str, number: int) -> dict[str, Any]:
     try:
         values = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"line {number} is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise DataError(f'line {number}: expected {{"time": …, "ch1": …, "ch2": …}}')

@@ -30,7 +30,7 @@ def find_uci(data: Path) -> Path:
             return folder
     raise DataError(
         f"{data}: no 'Database 1' or 'Database 2' here or in semg/. Unpack UCI's 'sEMG for Basic Hand Movements' "
-        "(doi 10.24432/C5TK53) there, or give --data DIR; --recordings FILE reads a .csv or .npz of your own."
+        "(doi 10.24432/C5TK53) there, or give --data DIR; recordings of your own are read from a .csv or .npz file."
     )
 
 

@@ -120,7 +120,7 @@ def choose_trials(by_name: Mapping[str, Sequence[TrialRecord]], count: int) -> l
     for name in reversed(list(by_name)):
         outcomes: dict[tuple[bool, str], list[TrialRecord]] = {}
         for record in by_name[name]:
-            if record.rotation and np.isfinite([*record.rotation, *record.translation, *record.joints]).all():
+            if can_be_shown(record):
                 outcomes.setdefault((record.success, record.outcome), []).append(record)
         groups += [[(name, r) for r in _spread(outcomes[key])] for key in sorted(outcomes)]
     chosen: dict[str, tuple[str, TrialRecord]] = {}
@@ -131,6 +131,11 @@ def choose_trials(by_name: Mapping[str, Sequence[TrialRecord]], count: int) -> l
         if len(chosen) >= count:
             break
     return list(chosen.values())
+
+
+def can_be_shown(record: TrialRecord) -> bool:
+    """Whether a trial has a grasp, of finite numbers."""
+    return bool(record.rotation) and bool(np.isfinite([*record.rotation, *record.translation, *record.joints]).all())
 
 
 def named_trials(by_name: Mapping[str, Sequence[TrialRecord]], ids: Sequence[str]) -> list[tuple[str, TrialRecord]]:
@@ -148,7 +153,7 @@ def named_trials(by_name: Mapping[str, Sequence[TrialRecord]], ids: Sequence[str
         if len(matches) > 1:
             raise SettingError(f"{len(matches)} trials begin with {wanted!r}: {', '.join(matches[:5])}")
         name, record = known[matches[0]]
-        if not record.rotation:
+        if not can_be_shown(record):
             raise SettingError(f"trial {record.trial_id} has no grasp to look at: {record.outcome} ({record.reason})")
         found.append((name, record))
     return found

@@ -27,6 +27,8 @@ ORDER = ("oracle", "argmax", "reject", "weighted", "random-type", "type-blind")
 """Policies that come first."""
 BASES = ("oracle", "argmax")
 """Policies that the others' differences are from: what is lost to a wrong decision, what is won by a policy."""
+_OF_A_ROW = ("generator", "refine", "suite", "intents", "protocol", "policy")
+"""What every row's manifest says in words."""
 TARGET_S = 0.5
 """CPU seconds from signal to first command, without refinement, on one core."""
 _KNOWN = tuple(PROTOCOLS)
@@ -64,8 +66,16 @@ def read_rows(paths: Iterable[Path]) -> list[RowTrials]:
         if not folders:
             what = "has no end-to-end trials in it" if path.is_dir() else "no such folder"
             raise DataError(f"{path}: {what}. `simeval trials run` prints the folder that it writes.")
-        found += [RowTrials(read_manifest(f, END_TO_END), read_records(f, END_TO_END)) for f in folders]
+        found += [RowTrials(_manifest(f), read_records(f, END_TO_END)) for f in folders]
     return sorted(found, key=_place)
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder, END_TO_END)
+    missing = [key for key in _OF_A_ROW if not isinstance(manifest.get(key), str)]
+    if missing:
+        raise DataError(f"{folder / END_TO_END.manifest} is damaged: it doesn't say {', '.join(missing)}")
+    return manifest
 
 
 def _place(row: RowTrials) -> tuple[Any, ...]:
