@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from simeval.benchmarks.study import study_parser
+from simeval.benchmarks.study import study_parser, write_page
 from simeval.errors import clear_exit, unknown_name
-from simeval.files import completed, json_text
+from simeval.files import completed
 from simeval.manifest import executor_digest
 from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
@@ -246,7 +246,6 @@ def main() -> None:
 
 def write(results: list[dict[str, Any]], out: Path) -> None:
     """Write the page, its rows as JSON, and the figure."""
-    out.mkdir(parents=True, exist_ok=True)
     rows = [
         {
             "generator": "replay", "suite": "released", "protocol": r["protocol"],
@@ -255,7 +254,6 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
         }
         for r in results
     ]  # fmt: skip
-    (out / "physics_convergence.json").write_text(json_text(rows))
     titles = {
         "decisive": "Is the default converged?",
         "closing": "How the hand closes: one rule for every generator",
@@ -286,7 +284,7 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
             text = table(part, protocol, results)
             if text:
                 page.append(f"## {title} (`{protocol}`)\n\n{text}")
-    (out / "physics_convergence.md").write_text("\n".join(page))
+    write_page(out, "physics_convergence", rows, "\n".join(page))
     figure(results, out / "physics_convergence.png")
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from simeval.benchmarks.study import markdown_table, study_parser
+from simeval.benchmarks.study import markdown_table, study_parser, write_page
 from simeval.commands.progress import Bars
 from simeval.emg.evaluate import SEEDS, Tested, digest, evaluate, same_for_all_seeds, trained_with
 from simeval.emg.files import load_recordings
@@ -470,10 +470,9 @@ def main() -> None:
         for found in results for (model, baseline), own in found.paired.items()
         for (protocol, group), difference in own.items()
     ]  # fmt: skip
-    (options.out / "emg.json").write_text(json_text([asdict(row) for row in rows]))
+    write_page(options.out, "emg", [asdict(row) for row in rows], page(results, latency, options.device))
     content = {**manifest(results, options.device, trained), "paired": differences}
     (options.out / "emg_manifest.json").write_text(json_text(content))
-    (options.out / "emg.md").write_text(page(results, latency, options.device))
     figures(results, options.out)
 
 

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from simeval.benchmarks.study import Entry, study_parser
+from simeval.benchmarks.study import Entry, study_parser, write_page
 from simeval.commands.progress import Bars
+from simeval.commands.trials import THRESHOLDS
 from simeval.emg.files import load_recordings
 from simeval.emg.recordings import Recordings
 from simeval.errors import SimevalError, clear_exit
-from simeval.files import json_text
 from simeval.report.figures import Drawing, save, style
 from simeval.report.summary import MetricRow
 from simeval.report.tables import markdown
@@ -30,7 +30,7 @@ from simeval.trials.tables import caption, loss_grid, success_grid, time_grid, t
 COMMAND = "python -m simeval.benchmarks.end_to_end --data DIR"
 SUITE, TRIALS, SEED = "dexgraspnet-test", 1200, 0
 REFERENCES = ("oracle", "random-type", "type-blind")
-CURVE = tuple(f"reject,threshold={t:g},repeats=0" for t in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99))
+CURVE = tuple(f"reject,threshold={t:g},repeats=0" for t in THRESHOLDS)
 
 
 @dataclass(frozen=True)
@@ -229,17 +229,15 @@ def main() -> None:
     if not rows:
         raise SystemExit("nothing could be run")
     out: Path = options.out
-    out.mkdir(parents=True, exist_ok=True)
     found = summarise(rows)
     command = f"{COMMAND}{' --embedded' if options.embedded else ''}".replace(" --data DIR --embedded", " --embedded")
-    (out / "end_to_end.md").write_text(page(rows, found, left_out, command), encoding="utf-8")
     kinds = sorted({row.manifest["data_kind"] for row in rows})
     numbers = {
         "command": command, "data_kind": " | ".join(kinds), "trials": options.trials, "left_out": left_out,
         "manifests": [row.manifest for row in rows if row.manifest["policy"] == "argmax"],
         "rows": [asdict(row) for row in found],
     }  # fmt: skip
-    (out / "end_to_end.json").write_text(json_text(numbers))
+    write_page(out, "end_to_end", numbers, page(rows, found, left_out, command))
     with style():
         drawn = drawings(rows)
     for drawing in drawn:

@@ -127,8 +127,9 @@ LEGEND = f"""\
   (`fits=16`). Refined: `--refine {REFINE}`; compare with *retrieval, refined*. Refined more: with 24 copies in
   place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`), or, after the best of 16
   fits, three times (`spread=3`).
-- Rows with fewer trials than the others try one grasp a condition, the last three of lateral and hook grasps alone.
-  Objects without a category are neither among the seen nor the unseen categories.
+- The last three rows try one grasp a condition, of lateral and hook grasps alone. Another row with fewer trials than
+  most was made when it did so, too; the command now tries three. Objects without a category are neither among the seen
+  nor the unseen categories.
 - Rows were run on several machines, where networks round differently: run again, a row moves by tenths of a point.
 """
 UNREFINED = "Its grasps as they are, not refined: refined they are a row of the first table.\n"

@@ -16,6 +16,7 @@ import numpy as np
 from simeval.benchmarks.study import markdown_table, run_suite, study_parser, write_page
 from simeval.commands.progress import Bars
 from simeval.errors import clear_exit
+from simeval.generators.predictor.train import auc
 from simeval.objects import DexGraspNetData
 from simeval.peer_metrics import MEASURES, PeerScores, peer_scores
 from simeval.records import TrialRecord
@@ -86,12 +87,7 @@ def areas(lifts: Sequence[TrialRecord], sixes: Sequence[TrialRecord], scores: Se
 
 
 def _area(values: Sequence[float], held: Sequence[bool]) -> float:
-    from scipy.stats import mannwhitneyu
-
-    v, h = np.nan_to_num(np.array(values), nan=-math.inf), np.array(held)
-    if h.all() or not h.any():
-        return math.nan
-    return float(mannwhitneyu(v[h], v[~h]).statistic / (h.sum() * (~h).sum()))
+    return auc(np.nan_to_num(np.array(values), nan=-math.inf), np.array(held))
 
 
 _SHOWN = {
