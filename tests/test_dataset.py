@@ -217,6 +217,9 @@ def test_impossible_builds_are_refused(tmp_path: Path) -> None:
         build_dataset(RECIPE, [], tmp_path / "b.parquet")
     with pytest.raises(SettingError, match="name two files"):
         build_dataset(RECIPE, OBJECTS, tmp_path / "b.parquet", failed=tmp_path / "b.parquet")
+    write_bank(tmp_path / "own.parquet", [JAR], [1.0], ["tip"], np.zeros((1, 28)))
+    with pytest.raises(DataError, match=r"own.parquet is of a build with other settings"):
+        build_dataset(RECIPE, OBJECTS, tmp_path / "b.parquet", failed=tmp_path / "own.parquet")
     with pytest.raises(DataError, match=r"/proc/b.parquet can't be written"):
         build_dataset(RECIPE, OBJECTS, "/proc/b.parquet")
     with pytest.raises(SettingError, match="tries"):

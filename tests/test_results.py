@@ -5,8 +5,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ from simeval.benchmarks import (
     grasp_types,
     metrics_compared,
     retrieval,
+    study,
     why_poses_fail,
 )
 from simeval.cli import app
@@ -43,7 +46,7 @@ from simeval.report.gate import read_baseline
 from simeval.report.summary import MetricRow, read_row, summarise
 from simeval.report.tables import interval_note, markdown, metric_grid
 from simeval.run import RunSpec, execute_run, load_objects, plan_run
-from simeval.store import read_run
+from simeval.store import read_run, same_result
 from simeval.suites import load_suite
 from simeval.tasks import tasks
 from simeval.taxonomy import GRASP_TYPES
@@ -324,3 +327,28 @@ def test_the_gates_baseline_is_the_embedded_suite() -> None:
     for protocol, metric in (("lift", "lift_success"), ("six-direction", "six_direction_success")):
         own = [r.success for r in baseline.records if r.protocol == protocol]
         assert sum(own) / len(own) == pytest.approx(rows[metric])
+
+
+# What studies share
+
+
+def test_a_kept_run_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = Namespace(data=None, out=tmp_path / "out", workers=0)
+
+    def run() -> Path:
+        return study.run_folder("open-hand", "embedded", options, objects=1, grasps=1)
+
+    folder = run()
+    kept = study.keep(folder, options.out)
+    assert {p.name for p in kept.iterdir()} == {"manifest.json", "parts"}
+    for a, b in zip(read_run(kept).records, read_run(folder).records, strict=True):
+        assert same_result(a, b) == []
+    assert not {"host", "argv"} & read_run(kept).manifest["volatile"].keys()
+    assert run() == folder  # what is below runs/ comes first: harder conditions name their runs after it
+    shutil.rmtree("runs")
+    monkeypatch.setattr(study, "execute_plan", lambda *_: pytest.fail("it is there"))
+    assert run() == kept
+    (kept / "parts" / "part-00000.parquet").unlink()
+    with pytest.raises(pytest.fail.Exception, match="it is there"):  # not whole
+        run()

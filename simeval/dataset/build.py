@@ -139,6 +139,8 @@ class _Store:
                 self._read_failed(failed)
             elif failed:
                 log.warning("%s isn't there: what failed on objects finished before isn't known any more", failed)
+        elif failed and failed.is_file():
+            self._check(load_bank(failed))
         self._read_parts()
         for path in (out, failed):
             if path:
@@ -174,10 +176,13 @@ class _Store:
             _write(self.failed, dropped, shapes, meta, FAILED_COLUMNS)
         self.parts.unlink(missing_ok=True)
 
-    def _read_file(self) -> None:
-        bank = load_bank(self.out)
+    def _check(self, bank: GraspBank) -> GraspBank:
         if any(bank.meta.get(name) != value for name, value in self.facts.items()):
-            raise DataError(f"{self.out} is of a build with other settings: delete it, or name another output")
+            raise DataError(f"{bank.source} is of a build with other settings: delete it, or name another output")
+        return bank
+
+    def _read_file(self) -> None:
+        bank = self._check(load_bank(self.out))
         for code, scale, reason in bank.meta["empty"]:
             self.grown[code, scale] = Grown(code, scale, reason=reason)
         for key, row in _rows(bank, COLUMNS):
@@ -186,9 +191,7 @@ class _Store:
             next(iter(self.grown.values())).effort = Effort.from_dict(bank.meta["effort"])
 
     def _read_failed(self, path: Path) -> None:
-        bank = load_bank(path)
-        if any(bank.meta.get(name) != value for name, value in self.facts.items()):
-            raise DataError(f"{path} is of a build with other settings: delete it, or name another file")
+        bank = self._check(load_bank(path))
         for key, row in _rows(bank, FAILED_COLUMNS):
             if key in self.grown:
                 self.grown[key].shape = bank.shapes[key]
