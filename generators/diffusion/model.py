@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simeval.configuration import read_config, read_weights
 from simeval.errors import DataError
+from simeval.files import completed, make_folder
 from simeval.generators.diffusion.coding import LATENTS, Grasps, Latents, Place, Scale, read_code
 from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
@@ -155,17 +156,23 @@ class GraspModel:
         return self.read(unit.double(), place, posture.double())
 
     def save(self, folder: Path) -> None:
-        """Write `config.json` and `model.safetensors` (weights in half precision)."""
-        from safetensors.torch import save_file
+        """Write `config.json` and `model.safetensors` (weights in half precision).
 
-        folder.mkdir(parents=True, exist_ok=True)
+        Raises:
+            DataError: it can't be written.
+        """
+        from safetensors.torch import save
+
+        make_folder(folder)
         weights = {f"network.{k}": v.half() for k, v in self.network.state_dict().items()}
         weights |= {"scale.low": self.scale.low, "scale.high": self.scale.high}
         if self.latents:
             prefix, _ = LATENTS[self.config.code.joints]
             weights |= {f"{prefix}.{name}": value for name, value in self.latents._asdict().items()}
-        save_file({k: v.contiguous() for k, v in weights.items()}, folder / WEIGHTS)
-        (folder / CONFIG).write_text(self.config.model_dump_json(indent=1) + "\n")
+        with completed(folder / WEIGHTS) as unfinished:
+            unfinished.write_bytes(save({k: v.contiguous() for k, v in weights.items()}))
+        with completed(folder / CONFIG) as unfinished:
+            unfinished.write_text(self.config.model_dump_json(indent=1) + "\n")
 
 
 def load_model(folder: Path) -> GraspModel:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from simeval.configuration import read_weights
 from simeval.errors import DataError
+from simeval.files import completed, make_folder
 from simeval.generators.predictor.features import COUNT, FEATURES_VERSION, features
 from simeval.grasp import Array, GraspBatch
 from simeval.objects.model import ObjectModel
@@ -47,14 +48,20 @@ class Predictor(NamedTuple):
         return self.log_odds(features(model, kind, grasps))
 
     def save(self, path: Path) -> None:
-        """Write weights (half precision) and versions."""
-        from safetensors.torch import save_file
+        """Write weights (half precision) and versions.
+
+        Raises:
+            DataError: it can't be written.
+        """
+        from safetensors.torch import save
 
         values = {"mean": self.mean, "spread": self.spread}
         for k, network in enumerate(self.networks):
             values |= {f"{k}.{name}": value.half() for name, value in network.state_dict().items()}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({k: v.contiguous() for k, v in values.items()}, path, {"versions": json.dumps(VERSIONS)})
+        make_folder(path.parent)
+        with completed(path) as unfinished:
+            content = {k: v.contiguous() for k, v in values.items()}
+            unfinished.write_bytes(save(content, {"versions": json.dumps(VERSIONS)}))
 
 
 def make_network() -> nn.Sequential:

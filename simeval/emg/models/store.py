@@ -12,6 +12,7 @@ from simeval.emg.models.config import Config
 from simeval.emg.models.presets import PRESETS
 from simeval.emg.recordings import CHANNELS, Recordings
 from simeval.errors import DataError, unknown_name
+from simeval.files import completed, make_folder
 from simeval.grasp import Array
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -69,13 +70,19 @@ def make_classifier(config: Config, device: str = "cpu") -> Classifier:
 
 
 def save_classifier(folder: Path, trained: Trained) -> None:
-    """Write `config.json` and `model.safetensors`, weights in half precision."""
-    from safetensors.numpy import save_file
+    """Write `config.json` and `model.safetensors`, weights in half precision.
 
-    folder.mkdir(parents=True, exist_ok=True)
+    Raises:
+        DataError: it can't be written.
+    """
+    from safetensors.numpy import save
+
+    make_folder(folder)
     tensors = trained.classifier.tensors() | {LEVELS: trained.levels.astype(np.float32)}
-    save_file({k: _halved(v) for k, v in tensors.items()}, folder / WEIGHTS)
-    (folder / CONFIG).write_text(trained.config.model_dump_json(indent=1) + "\n")
+    with completed(folder / WEIGHTS) as unfinished:
+        unfinished.write_bytes(save({k: _halved(v) for k, v in tensors.items()}))
+    with completed(folder / CONFIG) as unfinished:
+        unfinished.write_text(trained.config.model_dump_json(indent=1) + "\n")
 
 
 def find_config(model: str) -> Config:
