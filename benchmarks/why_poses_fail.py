@@ -160,7 +160,7 @@ FINDINGS = """\
 def folder_of(options: Namespace, model: Model, seed: int) -> Path:
     """Where a row's weights are kept."""
     name = "".join(c if c.isalnum() else "-" for c in model.name).strip("-")
-    return Path(options.work) / f"{name}-{seed}"
+    return Path(options.work) / f"{name}-{seed}-{options.steps}"
 
 
 def train_row(options: Namespace, bank: GraspBank, model: Model, seed: int) -> Path:

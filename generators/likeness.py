@@ -126,6 +126,13 @@ def _description(model: ObjectModel, by: Descriptor, yaw: int) -> Array:
     return np.concatenate([SHAPE_WEIGHT / np.sqrt(len(unit)) * distance, [np.log(radius)]])
 
 
+def encoder_fingerprint() -> str:
+    """16 hex digits that name the weights that `learned` rests on."""
+    from simeval.generators.diffusion.generator import content_digest, weights_folder
+
+    return content_digest(weights_folder(ENCODER))
+
+
 def _embedding(model: ObjectModel) -> Array:
     import torch
 

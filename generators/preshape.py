@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simeval.errors import SettingError
+from simeval.errors import GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.approach import SETTLE, approaches
 from simeval.generators.closing import close_fingers, slide
@@ -54,7 +54,12 @@ class Preshape:
         batches: list[GraspBatch] = []
         for _ in range(ROUNDS):
             missing = count - sum(len(b) for b in batches)
-            grasps, score = candidates(model, kind, missing * self.tries, rng)
+            try:
+                grasps, score = candidates(model, kind, missing * self.tries, rng)
+            except GraspError:
+                if batches:
+                    break
+                raise
             scored = grasps.with_(score=score)
             batches.append(best(model, kind, scored, ranker("robust"), missing, PROMISING * missing, DEEPEST))
             if len(batches[-1]) == missing:
@@ -71,14 +76,24 @@ def best_by_type(
 
     Raises:
         SettingError: there is no such type.
+        GraspError: none of the types can be had of this object.
     """
     if request.grasp_type is not None:
         kinds = {request.grasp_type: request.count}
     else:
         drawn = rng.choice(list(GRASP_TYPES), size=request.count)
         kinds = {name: int((drawn == name).sum()) for name in GRASP_TYPES}
-    found = [find(request.object, grasp_type(name), count, rng) for name, count in kinds.items() if count]
+    found: list[GraspBatch] = []
+    impossible: GraspError | None = None
+    for name, count in kinds.items():
+        if count:
+            try:
+                found.append(find(request.object, grasp_type(name), count, rng))
+            except GraspError as error:  # of this type; the others may have some
+                impossible = error
     if not found:
+        if impossible:
+            raise impossible
         return GraspBatch.empty()
     grasps = GraspBatch.concatenate(found)
     assert grasps.score is not None

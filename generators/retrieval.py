@@ -9,7 +9,7 @@ from simeval.bank import ObjectShape, bank_fingerprint, shape_of
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.fitting import fit_all
-from simeval.generators.likeness import Descriptor, known, quarter_turn, up_frame
+from simeval.generators.likeness import Descriptor, encoder_fingerprint, known, quarter_turn, up_frame
 from simeval.generators.ranking import check_ranking, ranker
 from simeval.grasp import GraspBatch
 from simeval.metrics.penetration import measure
@@ -58,6 +58,8 @@ class Retrieval:
         check_ranking(rank)
         self.rank = ranker(rank if best_of > 1 else "score")
         self.fingerprint = bank_fingerprint(bank, data) + self.rank.fingerprint
+        if by == "learned":
+            self.fingerprint += encoder_fingerprint()
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return up to `count` fitted grasps; of the type asked for, where the bank knows types."""

@@ -22,7 +22,7 @@ from simeval.physics.execute import PROTOCOLS
 from simeval.physics.pool import TRIAL_TIMEOUT, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
-from simeval.registry import load_factory, make_generator, make_refiner, settings_of
+from simeval.registry import REFINERS, generator_origin, load_factory, make_generator, make_refiner, settings_of
 from simeval.store import RunStore
 from simeval.suites import Suite
 from simeval.tasks import digest, tasks
@@ -145,18 +145,30 @@ def plan_run(spec: RunSpec, objects: Objects) -> PlannedRun:
         spec.protocols or suite.protocols, spec.physics, spec.pose_noise,
         digest([m.digest for m in objects.values()]), spec.refine,
     )  # fmt: skip
-    try:
-        fingerprint = getattr(generator, "fingerprint", None)
-    except BaseException as error:
-        raise SettingError(f"generator {spec.generator!r} has no fingerprint: {plugin_fault(error)}") from error
+    fingerprint = fingerprint_of(generator, f"generator {spec.generator!r}")
     if fingerprint:  # what the settings only name: the contents of a bank, weights
-        manifest["fingerprint"] = str(fingerprint)
+        manifest["fingerprint"] = fingerprint
+    if refiner:
+        told = generator_origin(spec.refine.partition(",")[0].strip(), REFINERS)
+        manifest["refiner"] = f"{told} {fingerprint_of(refiner, f'refiner {spec.refine!r}')}".rstrip()
     volatile: dict[str, Any] = {"workers": spec.workers, "timeout": spec.timeout}
     if spec.mesh:
         manifest |= {"data_kind": "own mesh", "mesh": spec.mesh.as_dict()}
         volatile["mesh_path"] = str(spec.mesh.path.absolute())
     manifest["volatile"] |= volatile
     return PlannedRun(spec, objects, generator, refiner, manifest, run_folder(manifest, spec.out))
+
+
+def fingerprint_of(plugin: object, what: str) -> str:
+    """What a plug-in says its settings only name, such as weights; empty where it says nothing.
+
+    Raises:
+        SettingError: it fails to say it.
+    """
+    try:
+        return str(getattr(plugin, "fingerprint", None) or "")
+    except BaseException as error:
+        raise SettingError(f"{what} has no fingerprint: {plugin_fault(error)}") from error
 
 
 def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:

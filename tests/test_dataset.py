@@ -175,12 +175,21 @@ def test_a_killed_build_goes_on_from_its_parts(
             build_dataset(RECIPE, OBJECTS, out, workers=0, progress=stop)
     assert not out.exists()
     tried = len(quick_physics)
+    parts = tmp_path / "out.parquet.parts.jsonl"
+    whole_lines = parts.read_text()
+    parts.write_text(whole_lines + '{"code": "embedded-ja')  # a kill in the middle of a line
+    building._Store(out, building._facts(RECIPE), None)
+    assert parts.read_text() == whole_lines
     build_dataset(RECIPE, OBJECTS, out, workers=0)
     build_dataset(RECIPE, OBJECTS, tmp_path / "whole.parquet", workers=0)
     assert tried > 0
     assert load_bank(out).digest == load_bank(tmp_path / "whole.parquet").digest
+    with monkeypatch.context() as patch:
+        patch.setattr(building, "executor_digest", lambda: "another")
+        with pytest.raises(DataError, match="other settings"):
+            build_dataset(RECIPE, OBJECTS, out, workers=0)
     parts = tmp_path / "torn.parquet.parts.jsonl"
-    parts.write_text('{"generator": "pre')
+    parts.write_text('{"generator": "pre\n')
     with pytest.raises(DataError, match="delete it"):
         build_dataset(RECIPE, OBJECTS, tmp_path / "torn.parquet", workers=0)
 

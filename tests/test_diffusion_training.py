@@ -198,6 +198,13 @@ def test_held_out_objects_are_refused(tmp_path: Path):
     library.refuse_held_out(library.dexgraspnet.codes("train")[:5])
 
 
+def test_objects_of_the_shipped_test_sets_are_refused_without_a_list_of_splits(tmp_path: Path):
+    (tmp_path / "meshdata").mkdir()
+    for name in ("dexgraspnet-1k-test", "dexgraspnet-1k-val"):
+        with pytest.raises(DataError, match="no model may be trained"):
+            load_examples(load_bank(name), QUICK, tmp_path)
+
+
 @pytest.mark.parametrize("damage", ["cut", "other", "missing", "nan", "config"])
 def test_damaged_models_are_clear_errors(trained: Path, tmp_path: Path, damage: str):
     from safetensors.torch import load_file, save_file

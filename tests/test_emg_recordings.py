@@ -75,7 +75,7 @@ def test_uci_layout_is_read(tmp_path: Path):
 
 
 def test_uci_files_that_are_wrong_say_what(tmp_path: Path):
-    with pytest.raises(DataError, match=r"no 'Database 1'.*--recordings FILE"):
+    with pytest.raises(DataError, match=r"no 'Database 1'.*recordings of your own"):
         read_uci(tmp_path)
     arrays = uci_arrays()
     path = tmp_path / "Database 1" / "x.mat"
@@ -155,6 +155,10 @@ def test_csv_files_that_are_wrong_say_what(tmp_path: Path):
         read_csv(write_csv(path, drop="ch2"))
     with pytest.raises(DataError, match="1000 samples per second, expected 500"):
         load_recordings(str(write_csv(path, rate=1000.0)))
+    lines, slow = write_csv(path).read_text().splitlines(), write_csv(path, rate=1000.0).read_text().splitlines()
+    path.write_text("\n".join(line if i <= 1000 else slow[i] for i, line in enumerate(lines)))
+    with pytest.raises(DataError, match="trial 5 has 1000 samples per second, others 500"):
+        load_recordings(str(path))
     with pytest.raises(DataError, match=r"trials of 0.1 s, needed are 0.25 s"):
         load_recordings(str(write_csv(path, samples=50)))
     path.write_text(write_csv(path).read_text().replace("hook", "fist"))

@@ -10,11 +10,12 @@ import pytest
 from offline import install
 
 from simeval.bank import GraspBank, load_bank, shape_of, write_bank
-from simeval.errors import DataError, SettingError
+from simeval.errors import DataError, GraspError, SettingError
 from simeval.generator import Generator, GraspRequest
 from simeval.generators.fitting import BACK_OFFS, fit_all
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
 from simeval.generators.likeness import Descriptor, Known, box, quarter_turn, up_frame
+from simeval.generators.preshape import best_by_type
 from simeval.generators.ranking import ranker
 from simeval.generators.retrieval import Retrieval, transfer
 from simeval.grasp import JOINT_COUNT, JOINT_NAMES, GraspBatch
@@ -22,7 +23,7 @@ from simeval.hand import load_hand
 from simeval.metrics.penetration import measure
 from simeval.objects import ObjectModel, load_embedded
 from simeval.registry import generator_names, make_generator, settings_of
-from simeval.taxonomy import GRASP_TYPES
+from simeval.taxonomy import GRASP_TYPES, GraspType
 
 CODE, OTHERS = "embedded-cylinder-04", ("embedded-bottle-03", "embedded-jar-04", "embedded-block-04")
 RANDOM = ("random", "scoop", "preshape", "energy")
@@ -234,6 +235,20 @@ def test_preshape_makes_sound_grasps_of_every_type(kind: str) -> None:
         depth = measure(thin, g.rotation[0], g.translation[0], g.joints[0])
         assert depth.object_mm <= 1.0
         assert depth.self_mm <= 2.0
+
+
+def test_a_type_that_an_object_does_not_allow_costs_no_other(model: ObjectModel) -> None:
+    def find(model: ObjectModel, kind: GraspType, count: int, rng: np.random.Generator) -> GraspBatch:
+        if kind.name not in allowed:
+            raise GraspError("too thick")
+        wrists, joints = np.tile(np.eye(3), (count, 1, 1)), np.zeros((count, 22))
+        return GraspBatch(wrists, np.zeros((count, 3)), joints, score=np.ones(count))
+
+    asked, allowed = GraspRequest(model, None, 20, 0), {"hook", "spherical"}
+    assert 1 < len(best_by_type(asked, np.random.default_rng(0), find)) < 20
+    allowed.clear()
+    with pytest.raises(GraspError, match="too thick"):
+        best_by_type(asked, np.random.default_rng(0), find)
 
 
 def test_scoop_lies_flat_under_the_object(model: ObjectModel) -> None:

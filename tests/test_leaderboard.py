@@ -52,3 +52,4 @@ def test_the_committed_results_rank() -> None:
     text = render_leaderboard(read_entries([results]).rows)
     for suite in ("embedded", "released", "unidexgrasp"):
         assert f"| {suite} | {'embedded' if suite == 'embedded' else 'real'} | ceiling | replay" in text
+    assert "| svm |" not in text  # a classifier of signals is no rival

@@ -15,6 +15,7 @@ import pytest
 from simeval.bank import bank_fingerprint, load_bank
 from simeval.commands.doctor import OBJECT
 from simeval.errors import DataError, SettingError, SimevalError
+from simeval.generators.energy import generator as energy
 from simeval.mesh_suite import MeshObject
 from simeval.noise import PoseNoise
 from simeval.objects import load_embedded
@@ -23,6 +24,7 @@ from simeval.physics.settings import Physics
 from simeval.records import Outcome, TrialRecord
 from simeval.report.tables import outcome_counts, render, summarise
 from simeval.run import (
+    PlannedRun,
     RunInterrupted,
     RunSpec,
     crash_share,
@@ -256,6 +258,20 @@ def test_seeds_of_requests_are_stable_and_their_own() -> None:
     seeds = {request_seed(0, r) for r in (one, *others)} | {request_seed(1, one)}
     assert len(seeds) == 5
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def test_what_refines_is_part_of_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = spec(tmp_path, refine="energy,steps=2")
+
+    def planned() -> PlannedRun:
+        return plan_run(asked, load_objects(asked))
+
+    before = planned()
+    assert before.manifest["refiner"].startswith("simeval (simeval.generators.energy")
+    ranker = energy.ranker
+    monkeypatch.setattr(energy, "ranker", lambda name: ranker(name)._replace(fingerprint="other weights"))
+    assert planned().folder != before.folder
+    assert "refiner" not in plan_run(spec(tmp_path), load_objects(asked)).manifest
 
 
 def test_pose_noise_is_drawn_from_the_seed(tmp_path: Path) -> None:

@@ -137,6 +137,23 @@ def test_runs_of_one_generator_are_joined_and_no_trial_counts_twice() -> None:
     assert "seeds 0, 1" in render([], outcome_counts([lift, Run(manifest("g", seed=1), second_seed)]), "md")
 
 
+def test_runs_that_tried_other_grasps_in_the_same_conditions_are_rows_of_their_own() -> None:
+    whole = run("g", protocols=("lift",))
+    first = [replace(r, trial_id="another", outcome=Outcome.SLIPPED) for r in whole.records[:1]]
+    rows = summarise([whole, Run(manifest("g", suite_digest="few"), first)])
+    assert [(r.generator, r.n) for r in rows if r.metric == "lift_success"] == [
+        ("g [requests=]", 100), ("g [requests=few]", 1),
+    ]  # fmt: skip
+    other_weights = Run(manifest("g", fingerprint="new"), whole.records)
+    labels = [r.generator for r in summarise([whole, other_weights]) if r.metric == "lift_success"]
+    assert labels == ["g [fingerprint=default]", "g [fingerprint=new]"]
+
+
+def test_a_setting_named_like_a_physical_one_is_none() -> None:
+    runs = [run("g", settings={"friction": n}) for n in ("1", "2")]
+    assert len([r for r in summarise(runs) if r.metric == "lift_success"]) == 2
+
+
 def test_order_of_records_does_not_matter() -> None:
     made = run("g", 70)
     shuffled = random.Random(0).sample(made.records, len(made.records))

@@ -39,6 +39,11 @@ def weights_folder(name: str) -> Path:
     return Path(name)
 
 
+def content_digest(folder: Path) -> str:
+    """16 hex digits that name a model's files."""
+    return digest_arrays(*(np.frombuffer((folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)))
+
+
 class Diffusion:
     """Sample grasps from a denoising diffusion model of grasps, told the object's shape and the type.
 
@@ -76,8 +81,7 @@ class Diffusion:
             raise SettingError(f"fits={fits} are ways to bring a grasp to touch, and contact is false")
         check_ranking(rank)
         self.rank = ranker(rank if best_of * fits > 1 else "score")
-        content = [np.frombuffer((self.folder / name).read_bytes(), dtype=np.uint8) for name in (CONFIG, WEIGHTS)]
-        self.fingerprint = digest_arrays(*content) + self.rank.fingerprint
+        self.fingerprint = content_digest(self.folder) + self.rank.fingerprint
 
     def generate(self, request: GraspRequest) -> GraspBatch:
         """Return `count` grasps; of the type asked for, else of types drawn by seed.

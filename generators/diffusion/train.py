@@ -306,6 +306,8 @@ def _resume(model: GraspModel, preset: Preset, examples: str, out: Path, device:
     if found.get("examples") != examples:
         raise DataError(f"{path} is of a training on another set: delete it, or name another output")
     model.network.load_state_dict(found["network"])
+    if found["basis"] is not None:
+        model.latents = Basis(**found["basis"])
     optimizer.load_state_dict(found["optimizer"])
     return _State(model, found["mean"], optimizer, found["step"], found["curve"])
 
@@ -315,6 +317,7 @@ def _save(state: _State, preset: Preset, examples: str, out: Path) -> None:
     torch.save(
         {
             "preset": preset.model_dump_json(), "examples": examples, "network": state.model.network.state_dict(),
+            "basis": state.model.latents._asdict() if isinstance(state.model.latents, Basis) else None,
             "mean": state.mean, "optimizer": state.optimizer.state_dict(), "step": state.step, "curve": state.curve,
         },
         buffer,

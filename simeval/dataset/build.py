@@ -17,11 +17,12 @@ import numpy as np
 from simeval.bank import GraspBank, ObjectShape, load_bank, write_bank
 from simeval.dataset.grow import Effort, Grown, Recipe, Row, grow
 from simeval.errors import DataError, SettingError
-from simeval.files import check_writable
+from simeval.files import check_writable, completed
 from simeval.manifest import executor_digest, versions
 from simeval.objects.embedded import PREFIX
 from simeval.physics.pool import run_jobs
 from simeval.registry import make_generator
+from simeval.run import fingerprint_of
 
 OBJECT_TIMEOUT = 1800.0
 """Seconds after which an object is given up; a usual one takes 20 s."""
@@ -87,11 +88,11 @@ def build_dataset(
     """
     if not objects:
         raise SettingError("a data set needs at least one object")
-    make_generator(recipe.generator, recipe.settings, recipe.data)  # wrong settings: say so now, once
+    facts = _facts(recipe)
     out = Path(out)
     if failed and Path(failed).resolve() == out.resolve():
         raise SettingError(f"{out} can't hold both the grasps that are kept and those that failed: name two files")
-    store = _Store(out, recipe.facts(), Path(failed) if failed else None)
+    store = _Store(out, facts, Path(failed) if failed else None)
     todo = [_Job(recipe, code, scale) for code, scale in objects if (code, scale) not in store.grown]
     try:
         with closing(_results(todo, workers)) as results:  # type: ignore[type-var]
@@ -114,6 +115,13 @@ def build_dataset(
     if not report.objects:
         raise DataError(f"none of {report.effort.tried.total()} grasps of {len(objects)} objects holds")
     return report
+
+
+def _facts(recipe: Recipe) -> dict[str, Any]:
+    """What a build must share with what was stored of it; makes the generator, so that wrong settings are found."""
+    generator = make_generator(recipe.generator, recipe.settings, recipe.data)
+    fingerprint = fingerprint_of(generator, f"generator {recipe.generator!r}")
+    return recipe.facts() | {"executor_digest": executor_digest(), "fingerprint": fingerprint}
 
 
 def _results(todo: Sequence[_Job], workers: int) -> Iterator[Grown]:
@@ -165,7 +173,7 @@ class _Store:
         embedded = all(g.code.startswith(PREFIX) for g in grown)
         meta = self.facts | {
             "data_kind": "embedded" if embedded else "real", "command": command, "versions": made_with,
-            "executor_digest": executor_digest(), "effort": whole.as_dict(),
+            "effort": whole.as_dict(),
             "objects": len(objects), "finished": sum(key in self.grown for key in objects),
             "empty": [[g.code, g.scale, g.reason] for g in grown if not g.rows],
         }  # fmt: skip
@@ -199,7 +207,8 @@ class _Store:
 
     def _read_parts(self) -> None:
         try:
-            lines = self.parts.read_text().splitlines() if self.parts.is_file() else []
+            text = self.parts.read_text() if self.parts.is_file() else ""
+            lines = text[: text.rfind("\n") + 1].splitlines()  # a line cut short by a kill is of no finished object
             found = [json.loads(line) for line in lines]
         except (OSError, ValueError) as error:
             raise DataError(f"{self.parts} can't be read ({error}): delete it to start over") from None
@@ -208,6 +217,11 @@ class _Store:
         for entry in found[1:]:
             grown = _parse(entry)
             self.grown[grown.code, grown.scale] = grown
+        if text and not lines:
+            self.parts.unlink()
+        elif not text.endswith("\n") and lines:
+            with completed(self.parts) as unfinished:
+                unfinished.write_text("\n".join(lines) + "\n")
 
 
 def _write(

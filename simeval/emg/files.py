@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.emg.quality import check_recordings
+from simeval.emg.quality import RATE_TOLERANCE, check_recordings
 from simeval.emg.recordings import CHANNELS, Recordings
 from simeval.emg.synthetic import make_synthetic
 from simeval.emg.uci import read_uci
@@ -104,11 +104,15 @@ def read_csv(path: Path) -> Recordings:
         rates.append(rate_of(numbers[0, own], f"{path}: trial {trial}"))
         parts.append(numbers[1:, own])
         meta.append([*(str(cells[name][own[0]]) for name in ("label", "subject", "session")), int(repetitions[own[0]])])
+    usual = float(np.median(rates))
+    for trial, rate in zip(trials, rates, strict=True):
+        if abs(rate - usual) > RATE_TOLERANCE * usual:
+            raise DataError(f"{path}: trial {trial} has {rate:g} samples per second, others {usual:g}")
     length = min(part.shape[1] for part in parts)
     labels, subjects, sessions = (np.array([m[i] for m in meta]) for i in range(3))
     return Recordings(
         np.stack([part[:, :length] for part in parts]), labels, subjects, sessions,
-        np.array([m[3] for m in meta]), float(np.median(rates)), "real", str(path),
+        np.array([m[3] for m in meta]), usual, "real", str(path),
     )  # fmt: skip
 
 

@@ -280,7 +280,8 @@ def _secure_rows(pairs: Pairs) -> list[Row]:
     by_request: dict[Key, dict[str, tuple[TrialRecord, TrialRecord]]] = {}
     for pair in pairs:
         r = pair[0]
-        by_request.setdefault((r.object_code, r.scale, r.grasp_type, r.index, r.seed), {})[r.protocol] = pair
+        key = (r.object_code, r.scale, r.grasp_type, r.index, r.seed, r.physics)
+        by_request.setdefault(key, {})[r.protocol] = pair
     both = {str(key): found for key, found in by_request.items() if set(PROTOCOLS) <= found.keys()}
     if not both:
         return []

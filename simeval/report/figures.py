@@ -20,7 +20,7 @@ from simeval.grasp import Array
 from simeval.records import TrialRecord
 from simeval.replay import StoredObjects
 from simeval.report.html import Picture
-from simeval.report.summary import PROTOCOLS, records_by_name, summarise
+from simeval.report.summary import PROTOCOLS, names_but_for, records_by_name, summarise
 from simeval.stats import rate
 from simeval.store import Run
 
@@ -534,19 +534,21 @@ def _centers(trials: Trials) -> dict[tuple[str, float], tuple[Array, Array]]:
     return found
 
 
+SWEPT = ("friction", "mass_kg", "density")
 Load = tuple[str, float]  # ("density", kg/m³) or ("mass", kg)
 
 
 def _sweeps(runs: Sequence[Run], protocol: str) -> dict[str, dict[tuple[float, Load], list[TrialRecord]]]:
     """Trials by generator, then by friction and mass, of the generators that were run under several of them."""
     found: dict[str, dict[tuple[float, Load], dict[str, TrialRecord]]] = {}
-    for run in runs:
+    names = names_but_for(runs, SWEPT)
+    for i, run in enumerate(runs):
         physics = run.manifest.get("physics")
         if not isinstance(physics, Mapping) or "friction" not in physics:
             continue
         mass = physics.get("mass_kg")
         load = ("density", float(physics.get("density", math.nan))) if mass is None else ("mass", float(mass))
-        name = " ".join(filter(None, (str(run.manifest.get(k) or "") for k in ("generator", "variant"))))
+        name = names[i]
         cell = found.setdefault(name, {}).setdefault((float(physics["friction"]), load), {})
         cell.update({r.trial_id: r for r in run.records if r.protocol == protocol})
     full = {

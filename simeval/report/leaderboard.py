@@ -52,7 +52,8 @@ def read_entries(paths: Iterable[Path]) -> Entries:
         if not found:
             skipped.append(file)
     unique: dict[tuple[str, str, str, str], MetricRow] = {}
-    for row in rows:
+    graspers = {row.suite for row in rows if row.metric in RANKED_BY}  # the rows of classifiers are no rivals
+    for row in (row for row in rows if row.suite in graspers):
         if row.group == ALL:
             unique.setdefault((row.suite, row.generator, row.protocol, row.metric), row)
     if not unique:
@@ -106,7 +107,7 @@ def data_kinds(rows: Iterable[MetricRow]) -> dict[str, str]:
     kinds = {}
     for suite in dict.fromkeys(row.suite for row in rows):
         try:
-            kinds[suite] = str(load_suite(suite).data_kind)
+            kinds[suite] = str(load_suite(suite.partition(" (")[0]).data_kind)
         except SettingError:
             kinds[suite] = "unknown"
     return kinds

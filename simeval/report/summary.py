@@ -7,7 +7,7 @@ the trials that have one; `n` says how many.
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -224,8 +224,22 @@ def _entries(runs: Sequence[Run]) -> list[_Entry]:
         m = run.manifest
         key = json.dumps([m.get("generator"), m.get("variant"), m.get("suite"), _distinguishing(m)])
         joined.setdefault(key, []).append(run)
-    entries = [_join(group) for group in joined.values()]
+    entries = [_join(part) for group in joined.values() for part in _without_repeats(group)]
     return sorted(_tell_apart(entries), key=lambda e: _rank(str(e.manifest.get("generator", ""))))
+
+
+def _without_repeats(runs: Sequence[Run]) -> list[list[Run]]:
+    """Runs to be joined; each by itself where one condition was tried with several grasps, which would count twice."""
+    tried: dict[tuple[object, ...], str] = {}
+    keyed = (((*_request(r), r.protocol, r.physics), r.trial_id) for run in runs for r in run.records)
+    if all(tried.setdefault(key, trial) == trial for key, trial in keyed):
+        return [list(runs)]
+    asked = [str(run.manifest.get("suite_digest", "")) for run in runs]
+    names = [text if asked.count(text) == 1 else f"{text}, {i}" for i, text in enumerate(asked, 1)]
+    return [
+        [Run({**run.manifest, "settings": {**(run.manifest.get("settings") or {}), "requests": name}}, run.records)]
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def _join(runs: Sequence[Run]) -> _Entry:
@@ -242,24 +256,41 @@ def _tell_apart(entries: Sequence[_Entry]) -> list[_Entry]:
     told = []
     for entry in entries:
         rivals = [_distinguishing(e.manifest) for e in entries if (e.label, e.suite) == (entry.label, entry.suite)]
-        own = _distinguishing(entry.manifest)
-        keys = sorted({key for flat in rivals for key in flat})
-        differing = [key for key in keys if len({flat.get(key) for flat in rivals}) > 1]
-        label = entry.label
-        if differing:
-            label += " [" + ", ".join(f"{key}={own.get(key, 'default')}" for key in differing) + "]"
+        label = entry.label + _told(_distinguishing(entry.manifest), rivals)
         told.append(_Entry(label, entry.suite, entry.manifest, entry.seeds, entry.records))
     return told
+
+
+def names_but_for(runs: Sequence[Run], keys: Collection[str]) -> list[str]:
+    """Name each run by its generator, with suite and settings where others have other ones, but for some settings."""
+    known = [
+        {"suite": str(run.manifest.get("suite"))}
+        | {k: v for k, v in _distinguishing(run.manifest).items() if k not in keys}
+        for run in runs
+    ]
+    plain = [" ".join(filter(None, (str(r.manifest.get(k) or "") for k in ("generator", "variant")))) for r in runs]
+    names = []
+    for own, name in zip(known, plain, strict=True):
+        names.append(name + _told(own, [k for k, other in zip(known, plain, strict=True) if other == name]))
+    return names
+
+
+def _told(own: Mapping[str, str], rivals: Sequence[Mapping[str, str]]) -> str:
+    """What tells one of some rivals from the others, in brackets, with a space before them; nothing where all agree."""
+    differing = [k for k in sorted({k for r in rivals for k in r}) if len({r.get(k) for r in rivals}) > 1]
+    return " [" + ", ".join(f"{k}={own.get(k, 'default')}" for k in differing) + "]" if differing else ""
 
 
 def _distinguishing(manifest: Mapping[str, Any]) -> dict[str, str]:
     """What two runs of one generator may differ in and then are two rows, as key -> text."""
     flat = {"data_kind": str(manifest.get("data_kind", "unknown"))}
+    flat |= {key: str(manifest[key]) for key in ("fingerprint", "refiner", "executor_digest") if key in manifest}
     for part in ("settings", "physics", "versions"):
         values = manifest.get(part)
         for key, value in (values if isinstance(values, Mapping) else {}).items():
             if key not in ("protocol", "protocols", "workers"):  # runs that differ in these are joined
-                flat[str(key)] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+                name = str(key) if str(key) not in flat else f"{part}.{key}"
+                flat[name] = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     return dict(sorted(flat.items()))
 
 

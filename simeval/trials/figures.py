@@ -79,11 +79,10 @@ def draw_rejection(rows: Sequence[RowTrials]) -> Drawing | None:
     """Success of the trials that are decided, against the share that isn't, as `reject`'s threshold varies."""
     import matplotlib.pyplot as plt
 
-    curves: dict[str, list[RowTrials]] = {}
+    curves: dict[tuple[str, str, str], list[RowTrials]] = {}
     for row in rows:
         if row.manifest["policy"].startswith("reject,threshold=") and row.records:
-            name = f"{row.generator}, {row.suite}, {row.manifest['protocol']}"
-            curves.setdefault(name, []).append(row)
+            curves.setdefault((row.generator, row.suite, row.manifest["protocol"]), []).append(row)
     curves = {name: own for name, own in curves.items() if len(own) > 1}
     if not curves:
         return None
@@ -91,7 +90,8 @@ def draw_rejection(rows: Sequence[RowTrials]) -> Drawing | None:
     for k, (name, own) in enumerate(curves.items()):
         points = sorted(_curve_point(row) for row in own)
         x, y, low, high = np.array(points).T
-        label = name.removeprefix(f"{own[0].generator}, {own[0].suite}, ") if len(curves) > 1 else name
+        told = [part for i, part in enumerate(name) if len({other[i] for other in curves}) > 1]
+        label = ", ".join(told or name)
         marker = ("o", "s", "^", "D", "v", "P", "X", "*")[k % 8]
         ax.errorbar(
             x, y, yerr=np.maximum([y - low, high - y], 0), color=f"C{k}", marker=marker, markersize=4, elinewidth=0.8,

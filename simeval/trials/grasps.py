@@ -52,7 +52,7 @@ class Grasps:
     library: ObjectLibrary
     predictor: str
     _known: dict[str, Generated] = field(init=False)
-    _chances: dict[Asked, Array] = field(default_factory=dict)
+    _chances: dict[Asked, tuple[Array, float]] = field(default_factory=dict)
     _predictor: Predictor | None = None
 
     def __post_init__(self) -> None:
@@ -76,16 +76,17 @@ class Grasps:
         """Return the grasps that there are."""
         return batch_of(self.generated(asked))
 
-    def chances(self, asked: Asked) -> Array:
-        """Return (N,) predicted probabilities that the grasps hold."""
+    def chances(self, asked: Asked) -> tuple[Array, float]:
+        """Return (N,) predicted probabilities that the grasps hold, and the CPU s that they took when asked first."""
         if asked not in self._chances:
             if self._predictor is None:
                 self._predictor = load_predictor(self.predictor)
-            found = self.batch(asked)
+            found, begun = self.batch(asked), time.thread_time()
             odds = np.zeros(0)
             if len(found):
                 odds = self._predictor.scores(self.model(asked), known_type(asked.grasp_type or ""), found)
-            self._chances[asked] = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+            chances = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
+            self._chances[asked] = chances, time.thread_time() - begun
         return self._chances[asked]
 
     def trial(self, asked: Asked, index: int) -> Trial:

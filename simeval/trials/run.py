@@ -22,8 +22,8 @@ from simeval.manifest import RUNS, slug
 from simeval.objects import ObjectLibrary
 from simeval.physics.pool import Task, run_tasks
 from simeval.records import TrialRecord
-from simeval.registry import POLICIES, PREDICTORS, generator_origin, load_factory
-from simeval.run import PlannedRun, RunSpec, plan_run, with_new_pools
+from simeval.registry import POLICIES, generator_origin, load_predictor
+from simeval.run import PlannedRun, RunSpec, fingerprint_of, plan_run, with_new_pools
 from simeval.store import VOLATILE, RecordStore, RunStore
 from simeval.suites import Request, Suite
 from simeval.taxonomy import GRASP_TYPES
@@ -104,20 +104,20 @@ def plan_trials(spec: TrialsSpec) -> PlannedTrials:
             protocol needs; an object that can't be loaded.
     """
     makers = {policy: make_maker(policy) for policy in spec.policies}
-    load_factory(spec.predictor, PREDICTORS)
+    predictor = fingerprint_of(load_predictor(spec.predictor), f"predictor {spec.predictor!r}")
     found = {intents: choices(spec.run.suite, intents) for intents in spec.intents}
     for protocol in spec.protocols:
         check_labels(protocol, splits_of(protocol, spec.recordings, spec.seed), spec.recordings)
     config = find_config(spec.model)
     base = spec.run.out or FOLDER / slug(spec.run.suite.name)
-    planned = plan_run(replace(spec.run, suite=_space(spec.run.suite), protocols=(PROTOCOL,), out=base), {})
-    keys = {pair[:2] for pair_list in found.values() for pair in pair_list.pairs}
+    space = _space(spec.run.suite)
+    keys = {(request.object, request.scale) for request in space.requests}
     library = ObjectLibrary(spec.run.data, size=max(64, len(keys)))
-    for code, scale in sorted(keys):
-        library.load(code, scale)
+    objects = {key: library.load(*key) for key in sorted(keys)}
+    planned = plan_run(replace(spec.run, suite=space, protocols=(PROTOCOL,), out=base), objects)
     content = recordings_digest(spec.recordings)
     rows = [
-        _row(spec, config, content, found[intents], intents, protocol, policy, planned.folder)
+        _row(spec, config, content, found[intents], intents, protocol, policy, planned.folder, predictor)
         for intents in spec.intents for protocol in spec.protocols for policy in spec.policies
     ]  # fmt: skip
     return PlannedTrials(spec, planned, config, makers, found, rows, library, base / EMG_FOLDER)
@@ -243,12 +243,12 @@ def _space(suite: Suite) -> Suite:
     objects = dict.fromkeys((r.object, r.scale) for s in (suite, uniform_sister(suite)) for r in s.requests)
     kinds = (*GRASP_TYPES, "")
     requests = [Request(object=code, scale=scale, type=kind, count=1) for code, scale in objects for kind in kinds]
-    return suite.model_copy(update={"requests": requests})
+    return suite.model_copy(update={"requests": requests, "name": f"{suite.name} (end to end)"})
 
 
 def _row(
     spec: TrialsSpec, config: Config, recordings: str, found: Choices, intents: str, protocol: str, policy: str,
-    folder: Path,
+    folder: Path, predictor: str,
 ) -> Row:  # fmt: skip
     name = policy.partition(",")[0]
     manifest: dict[str, Any] = {
@@ -258,6 +258,7 @@ def _row(
         "emg": spec.emg, "emg_digest": recordings, "emg_kind": spec.recordings.data_kind,
         "emg_model": config.model_dump(mode="json"), "emg_model_name": spec.model, "protocol": protocol,
         "policy": policy, "policy_origin": policy_origin(name), "predictor": spec.predictor, "seed": spec.seed,
+        "predictor_fingerprint": predictor,
     }  # fmt: skip
     content = hashlib.sha256(json.dumps(manifest | {"count": spec.count}, sort_keys=True).encode()).hexdigest()[:8]
     manifest |= {"count": spec.count, VOLATILE: {"workers": spec.run.workers}}

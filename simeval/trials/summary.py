@@ -7,7 +7,7 @@ references, which hear no signal, by object alone.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ BASES = ("oracle", "argmax")
 """Policies that the others' differences are from: what is lost to a wrong decision, what is won by a policy."""
 _OF_A_ROW = ("generator", "refine", "suite", "intents", "protocol", "policy")
 """What every row's manifest says in words."""
+_TELLING = ("grasps", "emg", "emg_model_name", "emg_digest", "predictor", "seed", "count")
+"""Keys of a row's manifest in which rows of one generator may differ; `grasps` names its settings and the physics."""
 TARGET_S = 0.5
 """CPU seconds from signal to first command, without refinement, on one core."""
 _KNOWN = tuple(PROTOCOLS)
@@ -41,12 +43,14 @@ class RowTrials:
 
     manifest: dict[str, Any]
     records: list[EndToEnd]
+    told: str = ""  # what tells it from others of its name
 
     @property
     def generator(self) -> str:
-        """Generator and refiner."""
+        """Generator and refiner, and what else it takes to tell it from others."""
         refine = self.manifest["refine"]
-        return self.manifest["generator"] + (f" +refine {refine}" if refine else "")
+        told = f" [{self.told}]" if self.told else ""
+        return self.manifest["generator"] + (f" +refine {refine}" if refine else "") + told
 
     @property
     def suite(self) -> str:
@@ -67,7 +71,19 @@ def read_rows(paths: Iterable[Path]) -> list[RowTrials]:
             what = "has no end-to-end trials in it" if path.is_dir() else "no such folder"
             raise DataError(f"{path}: {what}. `simeval trials run` prints the folder that it writes.")
         found += [RowTrials(_manifest(f), read_records(f, END_TO_END)) for f in folders]
-    return sorted(found, key=_place)
+    return sorted(_tell_apart(found), key=_place)
+
+
+def _tell_apart(rows: Sequence[RowTrials]) -> list[RowTrials]:
+    """Add to the names of rows that would be one line of a table what they differ in."""
+    told = []
+    for row in rows:
+        rivals = [r for r in rows if (r.generator, r.suite) == (row.generator, row.suite)]
+        lines = {(r.manifest["protocol"], r.manifest["policy"]) for r in rivals}
+        values = {key: {str(r.manifest.get(key)) for r in rivals} for key in _TELLING}
+        differing = [key for key, found in values.items() if len(found) > 1 and len(lines) < len(rivals)]
+        told.append(replace(row, told=", ".join(f"{key}={row.manifest.get(key)}" for key in differing)))
+    return told
 
 
 def _manifest(folder: Path) -> dict[str, Any]:

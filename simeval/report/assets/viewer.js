@@ -220,7 +220,7 @@ const Viewer = (() => {
     const trial = scenes.trials[id], object = scenes.objects[trial.object];
     const frame = alongZ(object ? object.up : [0, 0, 1]), towards = apply(trial.palm.slice(0, 9), unit([0.6, -1, 0.2]));
     const [x, y, z] = [0, 1, 2].map((i) => dot(towards, [frame[i], frame[3 + i], frame[6 + i]]));
-    return { azimuth: Math.atan2(y, x), height: Math.max(0.25, Math.min(0.9, Math.asin(z))), zoom: 1 };
+    return { azimuth: Math.atan2(y, x), height: Math.max(0.25, Math.min(0.9, Math.asin(Math.max(-1, Math.min(1, z))))), zoom: 1 };
   }
 
   /* The panel: a canvas to turn by pointer, keys or buttons, the moments of a trial, and what is seen in words. */
@@ -295,6 +295,7 @@ const Viewer = (() => {
       this.find("play").textContent = "Play";
     }
     key(event) {
+      if (event.ctrlKey || event.altKey || event.metaKey) return; // the browser's own
       const turn = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, 0.15], ArrowDown: [0, -0.15] }[event.key];
       if (turn) this.turn(...turn);
       else if (event.key === "+" || event.key === "=") this.zoom(1.15);
