@@ -274,6 +274,7 @@ def page(rows: Sequence[MetricRow], conditions: Sequence[Condition]) -> str:
             unpaired = [n for n in there if (n, condition.name, "all", f"{SHOWN[0]}_minus_{BASE}") not in index]
             if unpaired:
                 lines += [f"Not compared yet, the same command adds them: {'; '.join(unpaired)}.\n"]
+            lines += [f"### Like with like, {condition.name}\n", _like_with_like(index, condition.name)]
         if condition is first:
             for group in dict.fromkeys(r.group for r in rows if r.suite == first.name and r.group != "all"):
                 lines += [f"### {group}\n", _table(index, condition.name, group)]
