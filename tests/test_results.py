@@ -166,7 +166,8 @@ def test_page_of_the_generators_is_made_of_its_numbers(tmp_path: Path) -> None:
 def test_row_of_the_generators_is_counted_again_from_its_trials(folder: Path) -> None:
     run = read_run(folder)
     assert named_folder(run.manifest).name == folder.name
-    name, settings, refine = (run.manifest.get(key, "") for key in ("generator", "settings", "refine"))
+    name, settings, variant = (run.manifest[key] for key in ("generator", "settings", "variant"))
+    refine = variant.removeprefix("+refine ")
     [entry] = [
         e for e in generators.ENTRIES
         if (e.generator, effective_settings(e.generator, e.settings), e.refine) == (name, settings, refine)
