@@ -425,7 +425,7 @@ def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> N
     (here / "waiting").unlink(missing_ok=True)
     process = start()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert re.search(r"interrupted: steady has \d+ of 23 trials in out/steady-\w+\nThe same command resumes it", err)
     assert "Traceback" not in err
