@@ -32,10 +32,9 @@ def replay(
     stored = restore_trial(*find_trial(run_folders(run), trial_id), StoredObjects(data, mesh or []))
     record = stored.record
     if view:
-        from simeval.report.report import can_be_shown
+        from simeval.report.report import check_can_be_shown
 
-        if not can_be_shown(record):
-            raise SettingError(f"trial {record.trial_id} has no grasp to look at: {record.outcome} ({record.reason})")
+        check_can_be_shown(record)
     what = f"{record.object_code} at {record.scale:g}, {record.grasp_type or 'any type'}, grasp {record.index}"
     show(f"trial {record.trial_id} of {stored.folder}: {what}, {record.protocol}")
     motion = _watch(stored) if image or video or view else None

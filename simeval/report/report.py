@@ -138,6 +138,16 @@ def can_be_shown(record: TrialRecord) -> bool:
     return bool(record.rotation) and bool(np.isfinite([*record.rotation, *record.translation, *record.joints]).all())
 
 
+def check_can_be_shown(record: TrialRecord) -> None:
+    """Say why there is nothing to see of a trial.
+
+    Raises:
+        SettingError: it has no grasp, or one that isn't of finite numbers.
+    """
+    if not can_be_shown(record):
+        raise SettingError(f"trial {record.trial_id} has no grasp to look at: {record.outcome} ({record.reason})")
+
+
 def named_trials(by_name: Mapping[str, Sequence[TrialRecord]], ids: Sequence[str]) -> list[tuple[str, TrialRecord]]:
     """Find trials by the first digits of their ids.
 
@@ -153,8 +163,7 @@ def named_trials(by_name: Mapping[str, Sequence[TrialRecord]], ids: Sequence[str
         if len(matches) > 1:
             raise SettingError(f"{len(matches)} trials begin with {wanted!r}: {', '.join(matches[:5])}")
         name, record = known[matches[0]]
-        if not can_be_shown(record):
-            raise SettingError(f"trial {record.trial_id} has no grasp to look at: {record.outcome} ({record.reason})")
+        check_can_be_shown(record)
         found.append((name, record))
     return found
 
