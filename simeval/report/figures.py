@@ -541,14 +541,12 @@ Load = tuple[str, float]  # ("density", kg/m³) or ("mass", kg)
 def _sweeps(runs: Sequence[Run], protocol: str) -> dict[str, dict[tuple[float, Load], list[TrialRecord]]]:
     """Trials by generator, then by friction and mass, of the generators that were run under several of them."""
     found: dict[str, dict[tuple[float, Load], dict[str, TrialRecord]]] = {}
-    names = names_but_for(runs, SWEPT)
-    for i, run in enumerate(runs):
+    for run, name in zip(runs, names_but_for(runs, SWEPT), strict=True):
         physics = run.manifest.get("physics")
         if not isinstance(physics, Mapping) or "friction" not in physics:
             continue
         mass = physics.get("mass_kg")
         load = ("density", float(physics.get("density", math.nan))) if mass is None else ("mass", float(mass))
-        name = names[i]
         cell = found.setdefault(name, {}).setdefault((float(physics["friction"]), load), {})
         cell.update({r.trial_id: r for r in run.records if r.protocol == protocol})
     full = {
