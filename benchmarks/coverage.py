@@ -228,13 +228,14 @@ def page(found: list[Coverage], command: str) -> str:
     """Return the page in Markdown."""
     repeats = max(c.repeats for c in found)
     error = 100 * math.sqrt(0.95 * 0.05 / repeats)
-    of_all, of_many = (_counts(part) for part in (found, [c for c in found if c.objects >= MANY]))
+    of_all, of_many = (_counts_text(part) for part in (found, [c for c in found if c.objects >= MANY]))
     parts = [
         "# Coverage of the 95 % intervals\n",
         f"Made by `{command}` (simulated data, {repeats} experiments a number, so ± {error:.1f} points is one's "
         f"standard error; of p95, half as many, ± {math.sqrt(2) * error:.1f}). Wanted: 93 to 97 %. {of_all}; with at "
         f"least {MANY} objects: {of_many}. Too wide is the lesser evil; why a number is off, its section says, and "
-        "what else was tried, `simeval/stats.py`.\n",
+        "what else was tried, `simeval/stats.py`. On average over the cases, whose truths a reader doesn't know:\n",
+        _averages(found),
     ]
     for method, note in NOTES.items():
         own = [c for c in found if c.method == method]
@@ -252,9 +253,28 @@ def page(found: list[Coverage], command: str) -> str:
     return "\n".join(parts)
 
 
-def _counts(found: list[Coverage]) -> str:
+def _averages(found: list[Coverage]) -> str:
+    """A row for each method: its mean coverage, every case counting alike."""
+    rows = []
+    for method in NOTES:
+        own = [c for c in found if c.method == method]
+        parts = [c for c in own if c.objects < MANY], [c for c in own if c.objects >= MANY]
+        means = [f"{100 * float(np.mean([c.coverage for c in part])):.1f}" if part else "–" for part in parts]
+        rows.append([method, *means, *_counts(own)])
+    return markdown_table(
+        ["method", f"under {MANY} objects %", f"{MANY} and more %", "93 to 97 %", "below", "above"], rows
+    )
+
+
+def _counts(found: list[Coverage]) -> tuple[int, int, int]:
+    """How many are as wanted, below that and above."""
     low, high = (sum(c.coverage < 0.93 for c in found), sum(c.coverage > 0.97 for c in found))
-    return f"{len(found) - low - high} of {len(found)} lie there, {low} below, {high} above"
+    return len(found) - low - high, low, high
+
+
+def _counts_text(found: list[Coverage]) -> str:
+    good, low, high = _counts(found)
+    return f"{good} of {len(found)} lie there, {low} below, {high} above"
 
 
 NOTES = {
