@@ -21,6 +21,7 @@ from simeval.objects import DexGraspNetData, ObjectModel
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Outcome, Trial, TrialRecord
+from simeval.report.summary import success_metric
 from simeval.stats import rate
 
 PERTURBATION = 1e-6  # m
@@ -249,7 +250,7 @@ def write(results: list[dict[str, Any]], out: Path) -> None:
     rows = [
         {
             "generator": "replay", "suite": "released", "protocol": r["protocol"],
-            "group": f"{r['part']}: {r['label']}", "metric": f"{r['protocol'].replace('-', '_')}_success",
+            "group": f"{r['part']}: {r['label']}", "metric": success_metric(r["protocol"]),
             "value": r["success"], **{k: r[k] for k in ("low", "high", "n", "flips", "net", "cpu_s", "change")},
         }
         for r in results

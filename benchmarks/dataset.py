@@ -25,7 +25,7 @@ from simeval.objects import ObjectLibrary
 from simeval.physics.pool import Task, run_tasks
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Trial, TrialRecord
-from simeval.stats import Estimate, PairedDifference, paired_difference, rate
+from simeval.stats import Estimate, paired_difference, rate
 from simeval.taxonomy import GRASP_TYPES
 
 COMMAND = "python -m simeval.benchmarks.dataset --data DIR"
@@ -135,7 +135,7 @@ def refined(suite: str, options: Namespace) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "generator": name, "protocol": protocol, "before": _estimate(_held(b)),
-                    "after": _estimate(_held(a)), "difference": _paired(difference),
+                    "after": _estimate(_held(a)), "difference": _estimate(difference.estimate),
                     "penetration_before": _depth(b), "penetration_after": _depth(a),
                 }
             )  # fmt: skip
@@ -163,7 +163,7 @@ def figure(path: Path, banks: Mapping[str, GraspBank], data: Path) -> None:
             rows = np.flatnonzero(bank.types == kind)
             if not len(rows):
                 continue
-            d = np.concatenate([_directions(bank, rows, data)])
+            d = _directions(bank, rows, data)
             size, label = max(1.0, 40 / np.sqrt(len(bank))), kind or "no type"
             sphere.scatter(np.arctan2(d[:, 1], d[:, 0]), np.arcsin(np.clip(d[:, 2], -1, 1)), s=size, label=label)
             flat = (scaled[name][rows] - everything.mean(axis=0)) @ axes.T
@@ -307,10 +307,6 @@ def _success(records: Sequence[TrialRecord]) -> dict[str, float]:
 
 def _estimate(e: Estimate) -> dict[str, Any]:
     return {"value": e.value, "low": e.low, "high": e.high, "n": e.n}
-
-
-def _paired(d: PairedDifference) -> dict[str, Any]:
-    return _estimate(d.estimate)
 
 
 def main() -> None:

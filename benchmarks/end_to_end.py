@@ -80,7 +80,9 @@ NOTES = (
     )
     + ". `…-plain` are networks as they were before those of emg.md, trained without blended trials. *Refined* is "
     "`--refine energy,copies=24`, in generators.md *refined more*. The models of the source system (`paper`) answer "
-    "three of the six types: the others end as no sound grasp.\n"
+    "three of the six types: the others end as no sound grasp. `type-blind` decides on no type, so none is right: look "
+    "at the achieved one. The first generator leads in generators.md on these same objects, and the classifiers were "
+    "chosen with emg.md, on these same recordings: expect a little less elsewhere.\n"
 )
 PARTS = (
     Part((BEST, CLASSICAL), (SAME_SESSION, NEW_DAY_CALIBRATED, NEW_DAY, NEW_PERSON)),
@@ -198,11 +200,13 @@ def _reading(found: Sequence[MetricRow]) -> list[str]:
     lines = []
     for protocol in dict.fromkeys(p for p, policy, _ in own if policy == "argmax"):
         right, lifted, lost = (own[protocol, "argmax", m] for m in (RIGHT_LIFTED, LIFTED, FATES[Fate.PHYSICS]))
-        line = f"- {found[0].generator}, {protocol}: the meant grasp lifts in {right} of the trials, any in {lifted}"
-        line += f"; {lost} are lost because a grasp of the right type doesn't hold."
+        line = f"- {found[0].generator}, {protocol}: the meant type is asked for and lifts in {right} of the trials, "
+        line += f"any in {lifted}; {lost} are lost because a grasp of the right type doesn't hold."
         if repeated := own.get((protocol, "reject", RIGHT_LIFTED)):
-            line += f" Where unsure signals are repeated (`reject`) the meant grasp lifts in {repeated}."
+            line += f" Where unsure signals are repeated or nothing is done (`reject`): {repeated}."
         lines.append(line)
+    drawn = [t for (_, policy, metric), t in own.items() if (policy, metric) == ("random-type", RIGHT_LIFTED)]
+    lines += [f"- A type drawn at random, without any signal, is the meant one and lifts in {t}." for t in drawn[:1]]
     return ["\n".join(lines) + "\n"]
 
 

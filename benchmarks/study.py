@@ -53,14 +53,13 @@ def study_parser(
 
 def run_suite(
     generator: str, suite: str, options: argparse.Namespace, refine: str = "", protocol: str = "",
-    settings: Mapping[str, str] | None = None, physics: Physics | None = None, noise: str = "",
-    grasps: int | None = None, objects: int | None = None,
+    settings: Mapping[str, str] | None = None, grasps: int | None = None, objects: int | None = None,
 ) -> Run:  # fmt: skip
     """Run a generator over a suite, or read what is stored of it below runs/, as `simeval run` does.
 
     `protocol`: whose trials are wanted; all by default. Else as `run_folder`.
     """
-    found = read_run(run_folder(generator, suite, options, refine, settings, physics, noise, grasps, objects))
+    found = read_run(run_folder(generator, suite, options, refine, settings, grasps=grasps, objects=objects))
     return Run(found.manifest, [r for r in found.records if protocol in ("", r.protocol)])
 
 

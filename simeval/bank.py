@@ -318,6 +318,13 @@ def _read_parquet(path: Path, _modified: int) -> GraspBank:
 
 
 def _parse(path: Path, table: "pa.Table", meta: Mapping[str, Any]) -> GraspBank:
+    import pyarrow.compute as pc
+
+    missing = [name for name in table.column_names if table[name].null_count]
+    if missing:
+        raise DataError(f"{path} lacks values in {', '.join(missing)}. {_BUILD}")
+    if any(size != len(VECTOR_NAMES) for size in pc.list_value_length(table["grasp"]).to_pylist()):
+        raise DataError(f"{path} holds a grasp that isn't {len(VECTOR_NAMES)} numbers. {_BUILD}")
     vectors = _column(table, "grasp").reshape(-1, len(VECTOR_NAMES))
     if not np.isfinite(vectors).all():
         raise DataError(f"{path} holds a grasp that is not finite. {_BUILD}")

@@ -1,5 +1,6 @@
 """The command line. Starting it imports typer and nothing heavier; each command imports what it needs."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -52,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = list(sys.argv[1:] if arguments is None else arguments)
     words = [word for word in given if word != "--debug"]  # allowed anywhere, not only before the command
     debug = len(words) < len(given) or os.environ.get(DEBUG, "0") not in ("", "0")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # not every terminal has — and ≥
     _set_up_logging(debug)
     with clear_exit(debug):
         app(words)

@@ -28,12 +28,12 @@ def read_config(path: Path, kind: TypeAdapter[T]) -> T:
         DataError: it isn't there, no JSON, or not a configuration of this kind.
     """
     try:
-        return kind.validate_python(json.loads(path.read_text()))
+        return kind.validate_python(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"{path} can't be read: {error.strerror}") from None
     except ValidationError as error:
         raise DataError(f"{path}: {first_problem(error)}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is not JSON: {error}") from None
 
 
@@ -55,7 +55,8 @@ def change_values(values: dict[str, Any], changes: Mapping[str, str], unknown: C
 def first_problem(error: ValidationError) -> str:
     """Where the first value that doesn't fit is, and why not."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    told = first["msg"].removeprefix("Value error, ")
+    return f"{'.'.join(map(str, first['loc']))}: {told}" if first["loc"] else told
 
 
 def read_weights(path: Path, made_by: str) -> Weights:

@@ -133,7 +133,13 @@ def _make(name: str, settings: Mapping[str, str], data: Path | None, group: str)
     from pydantic import TypeAdapter, ValidationError
 
     factory, parameters = load_factory(name, group), settings_of(name, group)
-    hints = inspect.get_annotations(factory.__init__ if inspect.isclass(factory) else factory, eval_str=True)
+    try:
+        hints = inspect.get_annotations(factory.__init__ if inspect.isclass(factory) else factory, eval_str=True)
+    except Exception as error:  # whatever stands there in quotes
+        raise SettingError(
+            f"{_KINDS[group]} {name!r} from {generator_origin(name, group)}: an annotation of its settings means "
+            f"nothing when it is made ({error}); import what it names"
+        ) from error
     values: dict[str, Any] = {"data": data} if "data" in parameters else {}
     for key, text in settings.items():
         if key not in parameters:

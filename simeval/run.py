@@ -180,14 +180,12 @@ def execute_plan(planned: PlannedRun, progress: Progress | None = None) -> Path:
     """
     with RunStore.open(planned.folder, planned.manifest) as store:
         try:
-            _run_all(planned, store, progress)
+            with_new_pools(
+                planned.folder, lambda: len(store.done_ids()), lambda: _run_missing(planned, store, progress)
+            )
         except KeyboardInterrupt:
             raise RunInterrupted(planned.folder, len(store.done_ids()), planned.total) from None
     return planned.folder
-
-
-def _run_all(planned: PlannedRun, store: RunStore, progress: Progress | None) -> None:
-    with_new_pools(planned.folder, lambda: len(store.done_ids()), lambda: _run_missing(planned, store, progress))
 
 
 def with_new_pools(folder: Path, done: Callable[[], int], work: Callable[[], None]) -> None:

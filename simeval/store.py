@@ -14,6 +14,7 @@ import fcntl
 import json
 import math
 import os
+import shutil
 import struct
 import weakref
 from collections.abc import Iterable, Iterator, Mapping
@@ -219,6 +220,20 @@ class RunStore(RecordStore[TrialRecord]):
 
 _OF_A_RUN: dict[str, type] = {"settings": dict, "physics": dict, "versions": dict, "volatile": dict, "protocols": list}
 """What some values of a run's manifest are."""
+
+
+def delete_run(path: Path) -> None:
+    """Delete a run's folder, whatever state it is in, unless it is being written.
+
+    Raises:
+        DataError: another run is writing to it, or it can't be deleted.
+    """
+    with _clear_errors(path):
+        lock = _take_lock(path)
+        try:
+            shutil.rmtree(path)
+        finally:
+            os.close(lock)
 
 
 def read_run(path: Path | str) -> Run:
@@ -452,7 +467,7 @@ def _other_schema(where: str, kind: Kind[Any], found: object) -> DataError:
 
 
 def _parts(path: Path) -> list[Path]:
-    return sorted(path.glob("parts/part-[0-9]*.parquet"))
+    return sorted(p for p in path.glob("parts/part-*.parquet") if p.stem.removeprefix("part-").isdecimal())
 
 
 def _schema(kind: Kind[Any]) -> "pa.Schema":

@@ -10,6 +10,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from simeval.configuration import first_problem
 from simeval.errors import SettingError, unknown_name
 from simeval.taxonomy import GRASP_TYPES
 
@@ -113,9 +114,7 @@ def load_suite(name: str) -> Suite:
     except tomllib.TOMLDecodeError as error:
         raise SettingError(f"suite {name!r} is not TOML: {error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"])
-        raise SettingError(f"suite {name!r}: {where}: {first['msg']}") from None
+        raise SettingError(f"suite {name!r}: {first_problem(error)}") from None
 
 
 def _expand(raw: dict) -> dict:

@@ -102,6 +102,13 @@ class Unnamed(Steady):
         raise OSError("weights are gone")
 
 
+class Quoted(Steady):
+    """Its settings are annotated with what isn't imported."""
+
+    def __init__(self, spread: "Distance" = 0.002):  # type: ignore[name-defined]  # noqa: F821
+        super().__init__(spread=spread)
+
+
 def quits() -> object:
     """End the process."""
     raise SystemExit(5)
@@ -118,6 +125,7 @@ def no_generate() -> object:
 NAMES = {
     "steady": "Steady", "moody": "Moody", "failing": "Failing", "fingerprinted": "Fingerprinted",
     "nothing": "no_generate", "broken": "NotThere", "unnamed": "Unnamed", "quits": "quits", "number": "NUMBER",
+    "quoted": "Quoted",
 }  # fmt: skip
 
 

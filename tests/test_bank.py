@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from simeval.bank import bank_fingerprint, load_bank, shape_of, write_bank
@@ -84,9 +86,6 @@ def test_a_changed_file_is_read_again(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "other", "empty", "nan"])
 def test_damaged_files_are_errors_of_the_input(path: Path, damage: str) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     content = bytearray(path.read_bytes())
     if damage == "other":
         pq.write_table(pa.table({"a": [1]}), path)
@@ -97,6 +96,23 @@ def test_damaged_files_are_errors_of_the_input(path: Path, damage: str) -> None:
         path.write_bytes({"cut": bytes(content[:-40]), "flipped": bytes(content), "empty": b""}[damage])
     os.utime(path, (2, 2))
     with pytest.raises(DataError, match="bank"):
+        load_bank(path)
+
+
+@pytest.mark.parametrize("damage", ["no grasp", "uneven grasps", "no type"])
+def test_a_row_that_lacks_something_is_an_error(path: Path, damage: str) -> None:
+    columns = pq.read_table(path).to_pydict()
+    grasps = columns["grasp"]
+    if damage == "no grasp":
+        grasps[0] = None
+    elif damage == "no type":
+        columns["type"][0] = None
+    else:
+        grasps[0], grasps[1] = grasps[0] + grasps[1][:5], grasps[1][5:]
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    pq.write_table(table.replace_schema_metadata(pq.read_schema(path).metadata), path)
+    os.utime(path, (3, 3))
+    with pytest.raises(DataError, match=r"lacks values in (grasp|type)|a grasp that isn't 28 numbers"):
         load_bank(path)
 
 

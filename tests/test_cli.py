@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import subprocess
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import fake_generators
 import pytest
+import trimesh
 
 from simeval.cli import main
 from simeval.commands.doctor import OBJECT
+from simeval.emg.files import write_npz
+from simeval.emg.synthetic import make_synthetic
+from simeval.errors import SettingError, SimevalError
 from simeval.physics.settings import Physics
 from simeval.records import Outcome
 from simeval.store import read_run, same_result
@@ -77,6 +82,37 @@ def test_run_shows_the_table_with_references_and_resumes(capfd: pytest.CaptureFi
     assert len(fake_generators.CALLS) == calls
     assert run("--grasps", 1, "--fresh") == 0
     assert len(fake_generators.CALLS) == calls + 2  # the references are kept
+    next(folder.glob("parts/*.parquet")).write_bytes(b"half a par")
+    assert run("--grasps", 1) == 2
+    assert run("--grasps", 1, "--fresh") == 0
+    assert len(read_run(folder).records) == 2
+
+
+def test_a_reference_with_other_settings_is_told_from_it(capfd: pytest.CaptureFixture[str]) -> None:
+    what = ("run", "-g", "fingerprinted", "--suite", "tiny.toml", *QUICK, "--grasps", 1)
+    assert simeval(*what) == 0  # the reference itself
+    capfd.readouterr()
+    assert simeval(*what, "--set", "weights=b") == 0
+    told = re.findall(
+        r"^fingerprinted \((.*)\): nothing to do, its 2 trials are stored in (.*)", capfd.readouterr().err, re.M
+    )
+    assert [Path(folder).name == name for name, folder in told] == [True]
+
+
+def test_output_survives_a_terminal_that_lacks_a_character() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "simeval.cli", "suites"], capture_output=True, check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert b"dexgraspnet-test" in done.stdout
+    assert b"?" in done.stdout
+
+
+def test_a_mesh_of_ones_own_is_shown_where_there_is_other_data(capfd: pytest.CaptureFixture[str]) -> None:
+    trimesh.creation.box((0.05, 0.05, 0.05)).export("cube.obj")
+    Path("meshdata").mkdir()
+    assert simeval("objects", "--code", "cube.obj", "--scale", 1, "--data", ".") == 0
+    assert "50.0 × 50.0 × 50.0 mm" in capfd.readouterr().out
 
 
 def test_options_of_run_reach_the_run() -> None:
@@ -240,11 +276,34 @@ def test_too_many_crashes_exit_with_3(monkeypatch: pytest.MonkeyPatch, capfd: py
     assert "100% of the trials crashed or timed out" in err
 
 
-def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    from simeval.errors import SettingError
+@pytest.mark.parametrize(
+    ("arguments", "work"),
+    [
+        ([*BUILD, "b.parquet", "-g", "steady", "--objects", "1", "-j", "0"], "simeval.dataset.build.build_dataset"),
+        (["train", "predictor", "--dataset", "embedded", "--out", "w"], "simeval.generators.predictor.train.train_on"),
+        (["emg", "evaluate", "--recordings", "emg.npz", "--work", "w"], "simeval.emg.evaluate.evaluate"),
+    ],
+    ids=["dataset build", "train", "emg evaluate"],
+)
+def test_an_interrupt_ends_with_130_and_says_how_to_go_on(
+    arguments: list[str], work: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
 
+    write_npz(Path("emg.npz"), make_synthetic(subjects=2, sessions=2, repetitions=2, seconds=0.5))
+    monkeypatch.setattr(work, interrupted)
+    code = simeval(*arguments)
+    out, err = capfd.readouterr()
+    assert (code, out) == (130, "")
+    assert err.startswith("interrupted")
+    assert "The same command goes on" in err
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (["--debug", "table", "."], ["table", ".", "--debug"]):
-        with pytest.raises(Exception, match="no run in it"):
+        with pytest.raises(SimevalError, match="no run in it"):
             main(arguments)
     monkeypatch.setenv("SIMEVAL_DEBUG", "1")
     with pytest.raises(SettingError, match="unknown format"):

@@ -28,6 +28,13 @@ OBJECTS = [(CYLINDER, 1.0), (JAR, 1.0), (JAR, 1.1)]
 RECIPE = Recipe(settings={"tries": "2"}, types=("planar", "tip"), per_object=2, waves=3)
 
 
+def simeval(*arguments: object) -> int:
+    """Run a command of `simeval dataset` in this process; return its exit code."""
+    with pytest.raises(SystemExit) as stop:
+        main(["dataset", *map(str, arguments)])
+    return int(stop.value.code or 0)
+
+
 @pytest.fixture
 def quick_physics(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Records without simulation: the type asked for, held by three of four. Returns the ids of what was tried."""
@@ -112,6 +119,8 @@ def test_what_fails_is_an_explained_result(monkeypatch: pytest.MonkeyPatch, quic
     assert grown.rows == []
     assert grown.shape is not None
     assert "out of ideas" in grown.reason
+    Broken.generate = lambda self, request: None  # type: ignore[assignment, method-assign, return-value]
+    assert "generate() gave NoneType, expected a GraspBatch" in grow(RECIPE, JAR, 1.0).reason
 
 
 def test_a_build_does_not_depend_on_the_order(tmp_path: Path, quick_physics: list[str]) -> None:
@@ -253,7 +262,7 @@ def test_a_set_is_what_it_says(small: Path) -> None:
     assert seen[-1] == (4, 4)
 
 
-def test_a_set_that_is_not_what_it_says(small: Path, tmp_path: Path) -> None:
+def test_a_set_that_is_not_what_it_says(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bank = load_bank(small)
     vectors = np.concatenate([bank.vectors, bank.vectors[:1]])
     vectors[0, 24:27] += 0.3  # the wrist is elsewhere
@@ -272,6 +281,32 @@ def test_a_set_that_is_not_what_it_says(small: Path, tmp_path: Path) -> None:
     assert "NO_CONTACT" in report.differing[0]
     with pytest.raises(SettingError, match="sample"):
         check_dataset(load_bank(file), -1)
+    assert simeval("check", file, "--sample", 0, "-j", 0) == 1
+    printed = capsys.readouterr().out
+    assert printed.count("FAULT: ") == 2
+    assert "the set is what it says" not in printed
+
+
+def test_what_failed_while_nobody_asked_is_said_to_be_lost(
+    tmp_path: Path, quick_physics: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    out, failed = tmp_path / "out.parquet", tmp_path / "failed.parquet"
+    build_dataset(RECIPE, OBJECTS[:1], out, workers=0, failed=failed)
+    build_dataset(RECIPE, OBJECTS[:1], out, workers=0, failed=failed)
+    assert not caplog.records
+    build_dataset(RECIPE, OBJECTS[:2], out, workers=0)
+    build_dataset(RECIPE, OBJECTS[:2], out, workers=0, failed=failed)
+    assert "went on without it" in caplog.text
+    with pytest.raises(DataError, match="grasps of a build that failed"):
+        check_dataset(load_bank(failed), 1)
+
+
+def test_an_object_cannot_name_a_file_elsewhere(small: Path, tmp_path: Path) -> None:
+    bank = load_bank(small)
+    for code in ("../escaped", "/tmp/escaped", "meshes/cup.stl"):
+        with pytest.raises(DataError, match="can't name a file"):
+            export_npy(replace(bank, codes=np.full(len(bank), code)), tmp_path / "npy")
+    assert not list(tmp_path.rglob("*.npy"))
 
 
 def test_there_and_back_through_npy_files(small: Path, tmp_path: Path) -> None:
@@ -290,11 +325,6 @@ def test_there_and_back_through_npy_files(small: Path, tmp_path: Path) -> None:
 
 
 def test_the_commands(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    def simeval(*arguments: object) -> int:
-        with pytest.raises(SystemExit) as stop:
-            main(["dataset", *map(str, arguments)])
-        return int(stop.value.code or 0)
-
     assert simeval("check", small, "--sample", 1, "-j", 0) == 0
     assert "lift: 1 of 1 hold again" in capsys.readouterr().out
     assert simeval("convert", small, "--out", tmp_path / "npy") == 0

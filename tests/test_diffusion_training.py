@@ -234,6 +234,13 @@ def test_presets():
         preset("nowhere.json")
     with pytest.raises(SettingError, match="no setting"):
         changed(paper, {"model.colour": "red"})
+    for key, value, message in (
+        ("train.failed", "failed.parquet", "^train.failed needs model.outcomes"),
+        ("model.code.components", "30", "less than or equal to 22"), ("model.network.embedding", "2", "equal to 4"),
+        ("train.seed", "9" * 20, "less than 2147483648"),
+    ):  # fmt: skip
+        with pytest.raises(SettingError, match=message):
+            changed(paper, {key: value})
     with pytest.raises(SettingError, match=r"train\.steps"):
         changed(paper, {"train.steps": "-1"})
 

@@ -10,7 +10,7 @@ import torch
 
 from simeval.emg import evaluate as evaluation
 from simeval.emg.evaluate import evaluate, trained_with
-from simeval.emg.metrics import calibration_curve, calibration_error, confusion, rejection_curve
+from simeval.emg.metrics import calibration_curve, confusion, rejection_curve
 from simeval.emg.models import presets
 from simeval.emg.models.config import ClassicalConfig, EnsembleConfig, NetworkConfig
 from simeval.emg.protocols import PROTOCOLS, check_split, make_splits
@@ -97,7 +97,6 @@ def test_scores_of_known_predictions(trials: Recordings):
     assert found["macro_precision"] == pytest.approx((1 + 1 + 0.5 + 3) / 6)
     assert found["macro_f1"] == pytest.approx((1 + 2 / 3 + 2 / 3 + 3) / 6)
     assert found["ece"] == pytest.approx(0.9 - 7 / 8)
-    assert calibration_error(posteriors, truth) == pytest.approx(0.9 - 7 / 8)
     assert confusion(posteriors, truth)[1].tolist() == [0, 1, 1, 0, 0, 0]
     assert calibration_curve(posteriors, truth) == [(pytest.approx(0.9), pytest.approx(7 / 8), 8)]
 
@@ -106,11 +105,6 @@ def test_rejection_keeps_the_sure_ones():
     posteriors = np.array([[0.9, 0.1], [0.8, 0.2], [0.55, 0.45], [0.6, 0.4]])
     curve = rejection_curve(posteriors, np.array([0, 0, 1, 1]), points=2)
     assert curve == [(0.0, 0.5), (0.5, 1.0)]
-
-
-def test_overconfidence_is_a_calibration_error():
-    posteriors = np.tile([0.99, 0.01], (100, 1))
-    assert calibration_error(posteriors, np.arange(100) % 2) == pytest.approx(0.49)
 
 
 @pytest.fixture

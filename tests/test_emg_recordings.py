@@ -149,6 +149,13 @@ def test_unlabelled_signals_are_read(tmp_path: Path):
         read_signal(tmp_path / "live.npz")
 
 
+def test_a_csv_with_a_byte_order_mark_is_read(tmp_path: Path):
+    path = write_csv(tmp_path / "own.csv")
+    plain = read_csv(path)
+    path.write_text(path.read_text(), encoding="utf-8-sig")
+    assert (read_csv(path).signals == plain.signals).all()
+
+
 def test_csv_files_that_are_wrong_say_what(tmp_path: Path):
     path = tmp_path / "own.csv"
     with pytest.raises(DataError, match=r"no column .ch2."):
@@ -210,6 +217,13 @@ def test_a_bad_trial_is_named(synthetic: Recordings):
     bad = Recordings(signals, synthetic.labels, synthetic.subjects, synthetic.sessions, synthetic.repetitions)
     with pytest.raises(DataError, match=r"trial 3 \(synthetic_1_day_1, .*channel 2 is flat"):
         check_recordings(bad)
+
+
+def test_a_session_is_of_one_subject(synthetic: Recordings):
+    days = np.array([session.rpartition("_")[2] for session in synthetic.sessions])
+    shared = Recordings(synthetic.signals, synthetic.labels, synthetic.subjects, days, synthetic.repetitions)
+    with pytest.raises(DataError, match=r"session '1' is one of 'synthetic_1' and of .*'synthetic_1 1'"):
+        check_recordings(shared)
 
 
 def test_recordings_of_different_rates_are_not_joined(synthetic: Recordings):

@@ -59,6 +59,8 @@ def _film(tiny: Path) -> None:
 
     records: list[EndToEnd] = [r for row in read_rows([tiny / "work"]) for r in row.records if r.lifted][:1]
     records += [r for row in read_rows([tiny / "work"]) for r in row.records if r.fate != Fate.UNDECIDED][:2]
+    once = read_rows([tiny / "work"])
+    assert len(read_rows([tiny / "work", *(tiny / "work").glob("steady-*")])) == len(once)
     [folder] = (tiny / "work").glob("steady-*")
     clips = []
     for record in records:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from simeval.devices import one_thread
 from simeval.errors import GraspError, SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
-from simeval.generators.energy.generator import Energy, Refine, descend, one_thread
+from simeval.generators.energy.generator import Energy, Refine, descend
 from simeval.generators.field import Field, make_grid
 from simeval.generators.fitting import nearby
 from simeval.generators.holding import robust_scores

@@ -26,7 +26,9 @@ from simeval.registry import generator_names, make_generator, settings_of
 from simeval.taxonomy import GRASP_TYPES, GraspType
 
 CODE, OTHERS = "embedded-cylinder-04", ("embedded-bottle-03", "embedded-jar-04", "embedded-block-04")
-RANDOM = ("random", "scoop", "preshape", "energy")
+RANDOM = ("random", "scoop", "preshape", "energy", "diffusion", "diffusion-rt", "diffusion-pca")
+QUICK = {"energy": {"tries": "4", "steps": "20", "copies": "2"}}
+"""Settings that make a slow generator fast."""
 PLUGIN = Path(__file__).parent / "plugin_package"
 
 
@@ -82,17 +84,17 @@ def test_every_registered_generator_gives_grasps(name: str, model: ObjectModel, 
 
 @pytest.mark.parametrize("name", generator_names())
 def test_the_request_alone_decides_the_grasps(name: str, model: ObjectModel, bank_path: Path) -> None:
-    first, again = (build(name, bank_path).generate(GraspRequest(model, None, 3, 7)) for _ in range(2))
+    first, again = (build(name, bank_path, QUICK.get(name)).generate(GraspRequest(model, None, 3, 7)) for _ in range(2))
     for field in ("rotation", "translation", "joints"):
         np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
-    other = build(name, bank_path).generate(GraspRequest(model, None, 3, 8))
+    other = build(name, bank_path, QUICK.get(name)).generate(GraspRequest(model, None, 3, 8))
     if name in RANDOM:
         assert not np.array_equal(first.translation, other.translation)
 
 
 @pytest.mark.parametrize("name", generator_names())
 def test_no_more_than_asked_for(name: str, model: ObjectModel, bank_path: Path) -> None:
-    assert len(build(name, bank_path).generate(GraspRequest(model, "cylindrical", 1, 0))) == 1
+    assert len(build(name, bank_path, QUICK.get(name)).generate(GraspRequest(model, "cylindrical", 1, 0))) == 1
 
 
 def test_replay_is_bit_for_bit(model: ObjectModel, bank_path: Path, bank: GraspBank) -> None:

@@ -153,9 +153,9 @@ def test_large_hulls_are_reduced() -> None:
 
 def test_million_faces_take_seconds() -> None:
     points = 0.05 * fibonacci_directions(500_002)  # the corners of a sphere of 10^6 faces
-    start = time.perf_counter()
+    start = time.process_time()
     model = build_object("huge", [(points, None)])
-    assert time.perf_counter() - start < 15
+    assert time.process_time() - start < 15
     assert model.volume == pytest.approx(4 / 3 * np.pi * 0.05**3, rel=0.04)
 
 

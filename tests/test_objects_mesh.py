@@ -266,9 +266,23 @@ def test_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path)
     assert load_npz(file).keys() == {"points", "starts"}
     fake_coacd(monkeypatch, "sys.exit(1)", tmp_path)  # what is cached needs no decomposition
     assert load(tmp_path, "stl", data).digest == model.digest
-    with pytest.raises(DataError, match="CoACD failed"):  # other bytes, other cache file
-        load(tmp_path, "stl", data[:80].replace(b"\0", b" ") + data[80:])
+    assert load(tmp_path, "stl", data[:80].replace(b"\0", b" ") + data[80:]).digest == model.digest  # its name
+    with pytest.raises(DataError, match="CoACD failed"):  # another shape, another cache file
+        load(tmp_path, "stl", export(TUBE.copy().apply_scale(1.1), "stl"))
     assert [p.name for p in file.parent.iterdir()] == [file.name]
+
+
+def test_a_gltf_whose_buffer_has_changed_is_split_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_coacd(monkeypatch, SIMPLEX, tmp_path)
+    corners = TUBE.vertices[TUBE.faces].reshape(-1, 3).astype("<f4")
+    text = gltf(corners.tobytes(), "thing.bin", len(corners))
+    (tmp_path / "thing.bin").write_bytes(corners.tobytes())
+    load(tmp_path, "gltf", text)
+    fake_coacd(monkeypatch, "sys.exit(1)", tmp_path)
+    load(tmp_path, "gltf", text)
+    (tmp_path / "thing.bin").write_bytes((1.1 * corners).tobytes())
+    with pytest.raises(DataError, match="CoACD failed"):
+        load(tmp_path, "gltf", text)
 
 
 def test_unwritable_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def test_power_grasp_lifts_the_ball(ball, power_grasp):
     assert record.lift_m == pytest.approx(LIFT_HEIGHT, abs=0.05)
 
 
-def test_no_friction_no_squeeze_drops(ball, power_grasp):
+def test_an_open_hand_holds_nothing(ball, power_grasp):
     open_hand = power_grasp.with_(
         joints=np.zeros((1, JOINT_COUNT)), pregrasp=np.zeros((1, JOINT_COUNT)), squeeze=np.zeros((1, JOINT_COUNT))
     )
@@ -191,12 +191,14 @@ def test_bullet_sees_the_object_where_it_is(ball):
     assert gap == pytest.approx(0.02, abs=1e-4)
 
 
-def test_thin_piece_is_never_made_thicker_than_the_margin():
+@pytest.mark.parametrize(("thickness", "left"), [(0.001, 1e-4), (0.0021, 2.1e-4), (0.003, 1e-3)])
+def test_thin_piece_is_drawn_in_by_part_of_its_thickness(thickness, left):
     card = build_object(
-        "card", [(np.array(np.meshgrid([-0.04, 0.04], [-0.03, 0.03], [0, 0.001])).reshape(3, -1).T, None)]
+        "card", [(np.array(np.meshgrid([-0.04, 0.04], [-0.03, 0.03], [0, thickness])).reshape(3, -1).T, None)]
     )
     drawn_in = inset(card.pieces[0], HULL_MARGIN)
-    assert np.ptp(drawn_in[:, 2]) + 2 * HULL_MARGIN < 0.001 + 2 * HULL_MARGIN
+    assert np.ptp(drawn_in[:, 2]) == pytest.approx(left)
+    assert (np.ptp(drawn_in, axis=0) + 2 * HULL_MARGIN >= np.array([0.08, 0.06, thickness]) - 1e-12).all()
     assert len(drawn_in) >= 4
 
 

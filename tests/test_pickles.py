@@ -220,6 +220,8 @@ def _array_state(shape: object, dtype: str, data: object) -> bytes:
         npy_bytes(pickle.dumps([1, 2]), shape="(1, 2)"),
         npy_bytes(b"\0" * 16, "[('a', 'O'), ('b', '<f8')]"),
         npy_bytes(b"\0" * 8, "<M8[s]"),
+        npy_bytes(b"", "<U0", "(3,)"),
+        npy_bytes(b"", "<f8", f"(0, {10**30})"),
         b"\x93NUMPY\x01\x00" + struct.pack("<H", 60000) + b"{" * 60000,
         b"\x93NUMPY\x02\x00" + struct.pack("<I", 2**31) + b"{",
         b"\x93NUMPY\x09\x00" + b"\0" * 100,

@@ -145,6 +145,10 @@ def test_bad_input_is_refused(files: tuple[GraspBank, Path], trained: Path, tmp_
             train_on(bank, preset, changes, tmp_path)
     with pytest.raises(SettingError, match="cpu alone"):
         train_on(bank, "", {"failed": str(failed)}, tmp_path, device="cuda")
+    rows = np.flatnonzero(bank.codes == bank.codes[0])
+    one = write(tmp_path / "one.parquet", bank, rows, bank.grasps[rows])
+    with pytest.raises(DataError, match="are of one object"):
+        train_on(one, "", {"failed": str(tmp_path / "one.parquet")}, tmp_path)
     with pytest.raises(DataError, match="no such file"):
         load_predictor(tmp_path / "nothing.safetensors")
     weights = (trained / WEIGHTS).read_bytes()

@@ -225,6 +225,7 @@ def test_a_grasp_that_is_none_is_invalid_not_failed(tmp_path: Path) -> None:
         ({"settings": {"spread": "-1"}}, "can't be built: ZeroDivisionError: a bug in the constructor"),
         ({"generator": "failing"}, "needs --set how="),
         ({"generator": "quits"}, "can't be built: SystemExit: 5"),
+        ({"generator": "quoted", "settings": {"spread": "1"}}, "name 'Distance' is not defined"),
         ({"generator": "unnamed"}, "has no fingerprint: OSError: weights are gone"),
         ({"generator": "number"}, "is no class or function: 3"),
         ({"refine": "energy,copies=1,copies=2"}, "copies is given twice"),

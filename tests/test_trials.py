@@ -185,7 +185,7 @@ class Awkward:
         situation.listen()
         answers: dict[str, Any] = {
             "gives up": Rejection("not today"), "nothing": None, "unknown type": Decision("pinch"),
-            "beyond": Decision("tip", 2, 2), "none of them": Decision("tip", 0),
+            "beyond": Decision("tip", 2, 2), "none of them": Decision("tip", 0), "a share": Decision("tip", 2, 0.5),
         }  # fmt: skip
         if self.how == "raises":
             raise ZeroDivisionError("a bug\nin it")
@@ -202,6 +202,7 @@ class Awkward:
         ("unknown type", Undecided.POLICY_FAILED, "no grasp type 'pinch'"),
         ("beyond", Undecided.POLICY_FAILED, "grasp 2 of 2"),
         ("none of them", Undecided.POLICY_FAILED, "0 grasps were asked for"),
+        ("a share", Undecided.POLICY_FAILED, "'float' object cannot be interpreted as an integer"),
         ("raises", Undecided.POLICY_FAILED, "ZeroDivisionError: a bug in it"),
         ("exits", Undecided.POLICY_FAILED, "SystemExit: 0"),
     ],
@@ -214,6 +215,17 @@ def test_whatever_a_policy_does_its_trials_count(
     assert [r.number for r in own] == list(range(5))
     assert {(r.outcome, r.fate) for r in own} == {(str(outcome), Fate.UNDECIDED)}
     assert all(reason in r.reason for r in own)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path: Path, recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Best:
+        def decide(self, situation: Situation) -> Decision:
+            scores = np.arange(3) == 1
+            return Decision("tip", np.int64(3), np.argmax(scores))  # type: ignore[arg-type]
+
+    monkeypatch.setitem(decide_module.REFERENCES, "best", lambda scene, seed: Best())
+    [own] = execute(spec(tmp_path, recordings, policies=("best",), count=4)).values()
+    assert {(r.asked, r.index, r.outcome in set(Outcome)) for r in own} == {(3, 1, True)}
 
 
 @pytest.mark.parametrize(
@@ -304,11 +316,14 @@ def test_another_seed_draws_anew_and_shares_the_grasps(tmp_path: Path, recording
 
 
 def test_every_stage_is_timed(tmp_path: Path, recordings: Recordings) -> None:
-    [own] = execute(spec(tmp_path, recordings)).values()
-    for record in own:
+    asked = spec(tmp_path, recordings)
+    refining = replace(asked, run=replace(asked.run, refine="energy,steps=2,copies=1"))
+    [plain], [refined] = (execute(each).values() for each in (asked, refining))
+    for record in (*plain, *refined):
         for name in ("classify_s", "decide_s", "generate_s", "command_s", "execute_s", "chain_s"):
             assert getattr(record, name) >= 0, name
-        assert np.isnan(record.refine_s) or record.refine_s == 0
+    assert all(np.isnan(record.refine_s) for record in plain)
+    assert all(record.refine_s > 0 for record in refined)
 
 
 # Policies

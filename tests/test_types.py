@@ -34,7 +34,8 @@ from simeval.objects import load_embedded, write_grasps
 from simeval.physics.execute import blank_record, execute
 from simeval.physics.settings import Physics
 from simeval.records import Condition, Outcome, Trial, TrialRecord
-from simeval.report.tables import render, summarise, type_blind
+from simeval.report.summary import type_blind
+from simeval.report.tables import render, summarise
 from simeval.store import Run
 from simeval.taxonomy import CLOSING_REACH, GRASP_TYPES, GraspType
 

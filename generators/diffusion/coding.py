@@ -1,9 +1,10 @@
 """A grasp as the numbers that a denoiser sees: which quantities, in which frame, on which scale."""
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from simeval.grasp import JOINT_COUNT
@@ -37,7 +38,7 @@ class CodeSpec:
     """`metric`: the wrist in the object's frame, in metres. `object`: from the centre of mass, over the object's
     radius. `grasp-point`: likewise of a point between palm and fingers. `centered`: that point from the centre of mass,
     in metres."""
-    components: int = 15
+    components: Annotated[int, Field(ge=1, le=JOINT_COUNT)] = 15
     scale: ScaleCode = "range"
     """What becomes −1 to 1. `range`: each number's range over the training set. `spread`: two standard deviations
     around the mean of each joint's number; directions as they are, and `REACH`, alike along every axis: turning the

@@ -1,7 +1,7 @@
 """What a diffusion model is and how it is trained, as data; and the presets."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
@@ -100,7 +100,7 @@ class TrainConfig(BaseModel):
     """Largest norm of a step's gradient; 0: any."""
     loss_as_gradient: bool = False
     """`loss.backward(loss)` as in the source system's code: each gradient is multiplied by its own loss."""
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
 
 
 class Preset(BaseModel):
@@ -111,17 +111,22 @@ class Preset(BaseModel):
     model: ModelConfig
     train: TrainConfig
 
+    @model_validator(mode="after")
+    def _outcomes_are_told(self) -> Self:
+        if self.train.failed and not self.model.outcomes:
+            raise ValueError("train.failed needs model.outcomes: else grasps that fail are learned as if they held")
+        return self
 
-def _paper(code: CodeSpec, posture: Literal["reference", "zero"] = "reference") -> Preset:
+
+def _paper(code: CodeSpec) -> Preset:
     """The source system's model: its schedule, Euler angles, metres, unsigned scaled map and three types.
 
     Its measure gives a type to 532 grasps of `dexgraspnet-1k`, over which `steps` goes 480 times, the source system
     200 to 250 times over its own.
     """
     model = ModelConfig(
-        types=PAPER_TYPES, code=code, network=NetworkSpec("scaled-map"), schedule="linear", prediction="noise",
-        posture=posture,
-    )  # fmt: skip
+        types=PAPER_TYPES, code=code, network=NetworkSpec("scaled-map"), schedule="linear", prediction="noise"
+    )
     return Preset(model=model, train=TrainConfig(label="paper-28d", steps=4000, ema=0.0, loss_as_gradient=True))
 
 

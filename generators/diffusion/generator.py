@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
+from simeval.devices import one_thread
 from simeval.errors import GraspError, SettingError, unknown_name
 from simeval.generator import GraspRequest
 from simeval.generators.diffusion.config import DEFAULT_PRESET
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import CONFIG, WEIGHTS, GraspModel, load_model
-from simeval.generators.energy.generator import one_thread
 from simeval.generators.fitting import check_spread, fit_all, nearby
 from simeval.generators.ranking import DEEPEST, best_of_each, check_ranking, ranker
 from simeval.grasp import GraspBatch

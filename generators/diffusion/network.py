@@ -7,10 +7,11 @@ grasps of each.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from simeval.generators.diffusion.coding import Grasps
@@ -25,10 +26,10 @@ class NetworkSpec:
     """Size of a denoiser; the defaults are the source system's."""
 
     geometry: GeometryCode = "scaled-map"
-    object_size: int = 512
-    embedding: int = 64  # of every number and of the step
-    width: int = 128
-    blocks: int = 3
+    object_size: Annotated[int, Field(ge=1)] = 512
+    embedding: Annotated[int, Field(ge=4)] = 64  # of every number and of the step
+    width: Annotated[int, Field(ge=1)] = 128
+    blocks: Annotated[int, Field(ge=1)] = 3
 
 
 class Sinusoids(nn.Module):

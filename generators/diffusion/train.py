@@ -20,7 +20,16 @@ from simeval.dataset.label import label
 from simeval.devices import check_device
 from simeval.errors import DataError, SettingError
 from simeval.files import check_writable, completed, make_folder
-from simeval.generators.diffusion.coding import Basis, Grasps, Place, fit_basis, fit_latents, fit_scale, write_code
+from simeval.generators.diffusion.coding import (
+    Basis,
+    Grasps,
+    Place,
+    Scale,
+    fit_basis,
+    fit_latents,
+    fit_scale,
+    write_code,
+)
 from simeval.generators.diffusion.config import Preset, changed, preset
 from simeval.generators.diffusion.geometry import GeometryCode, Shape, describe
 from simeval.generators.diffusion.model import GraspModel, Objects
@@ -237,7 +246,8 @@ def _step(state: _State, preset: Preset, data: _Everything, objects: Tensor, cho
     if settings.basis == "batch" and isinstance(model.latents, Basis):
         grasps, place = Grasps(*(g[chosen] for g in data.grasps)), Place(*(p[chosen] for p in data.place))
         model.latents = fit_basis(grasps.joints, preset.model.code.components)
-        clean = model.scale.to_unit(write_code(preset.model.code, grasps, place, model.latents))
+        scale = Scale(*(bound.to(clean) for bound in model.scale))
+        clean = scale.to_unit(write_code(preset.model.code, grasps, place, model.latents))
     draw = torch.Generator().manual_seed(settings.seed * 1_000_003 + state.step)
     t = torch.randint(preset.model.steps, (len(clean),), generator=draw)
     noise = torch.randn(clean.shape, generator=draw).to(clean)
@@ -326,7 +336,7 @@ def _save(state: _State, preset: Preset, examples: str, out: Path) -> None:
         unfinished.write_bytes(buffer.getvalue())
 
 
-def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: int = 0) -> Iterator[tuple[int, float]]:
+def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4) -> Iterator[tuple[int, float]]:
     """Yield (t, mean squared error of the prediction) over examples, for every step of the schedule.
 
     Codes are clipped as samples are: a joint that never moved in training has no scale to measure others by.
@@ -339,7 +349,7 @@ def loss_by_step(model: GraspModel, examples: Examples, repeats: int = 4, seed: 
         encoded = model.network.encode(data.packed, torch.arange(len(examples.shapes)))
         objects = Objects(encoded, owner, data.place, data.posture)
         for t in range(model.config.steps):
-            draw = torch.Generator().manual_seed(seed + t)
+            draw = torch.Generator().manual_seed(t)
             total = 0.0
             steps = torch.full((len(clean),), t)
             for _ in range(repeats):

@@ -5,7 +5,6 @@ Objects Based on Simulation", doi 10.1109/ICRA48891.2023.10160982, which follows
 10.1109/LRA.2021.3129138; shorter here, since every start already touches.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -65,7 +64,6 @@ def _group_masks(name: str, count: int) -> Tensor:
 def anneal(
     hand: HandTensors, field: Field, state: State, groups: Tensor, which: Tensor, kind: Tensor,
     generator: torch.Generator, schedule: Schedule, weights: Weights,
-    progress: Callable[[int, int], None] | None = None,
 ) -> tuple[State, Tensor]:  # fmt: skip
     """Descend from `state`; return the last accepted state and its energy (B,). Draws only from `generator`."""
     count = len(state.joints)
@@ -95,8 +93,6 @@ def anneal(
         current = torch.where(accept, value, current)
         gradient = torch.where(accept[:, None], new_gradient, gradient)
         share_gradient = torch.where(accept[:, None], new_share, share_gradient)
-        if progress:
-            progress(step + 1, schedule.steps)
     return state, current
 
 

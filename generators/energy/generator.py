@@ -1,12 +1,11 @@
 """The generator `energy`: from closed preshapes downhill; and `energy` as a refinement of any other's grasps."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from simeval.devices import check_device
+from simeval.devices import check_device, one_thread
 from simeval.errors import SettingError
 from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
@@ -148,8 +147,7 @@ class Refine:
 
 
 def descend(
-    model: ObjectModel, start: GraspBatch, kinds: Sequence[str], schedule: Schedule, seed: int, device: str = "cpu",
-    weights: Weights | None = None,
+    model: ObjectModel, start: GraspBatch, kinds: Sequence[str], schedule: Schedule, seed: int, device: str = "cpu"
 ) -> tuple[GraspBatch, Array]:  # fmt: skip
     """Descend from grasps (N) of one object, each of its type of `kinds`; return them and their energy (N,)."""
     hand, field = hand_tensors(device), Field([make_grid(model)], device)
@@ -173,18 +171,7 @@ def descend(
     state = State(state.rotation, state.translation, state.joints, contacts, shares(groups, list(kinds)))
     generator = torch.Generator().manual_seed(seed)
     with one_thread():
-        state, value = anneal(hand, field, state, groups, which, index, generator, schedule, weights or Weights())
+        state, value = anneal(hand, field, state, groups, which, index, generator, schedule, Weights())
     u, _, vt = np.linalg.svd(state.rotation.double().cpu().numpy())  # float32 drifts from SO(3)
     joints = clip(state.joints.double().cpu().numpy())[0]
     return GraspBatch(u @ vt, state.translation.double().cpu().numpy(), joints), value.double().cpu().numpy()
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: the same bits however many cores there are; small tensors gain nothing from more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -54,6 +54,8 @@ def train_on(
         raise SettingError(f"the predictor is small and trained on the cpu alone, found --device {device}")
     report = progress or (lambda what, done, total: None)
     failed = load_bank(changes["failed"], data)
+    if len({*bank.codes.tolist(), *failed.codes.tolist()}) < 2:
+        raise DataError(f"{bank.source} and {failed.source} are of one object; a predictor is tested on others")
     library = ObjectLibrary(data)
     library.refuse_held_out([*bank.codes.tolist(), *failed.codes.tolist()])
     found = _gather(bank, failed, library, out, lambda done, total: report("objects", done, total))

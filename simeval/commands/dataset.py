@@ -67,9 +67,9 @@ def build(
     from simeval.dataset.grow import Recipe
     from simeval.objects import ObjectLibrary
 
-    for path in (out, failed):
-        if path:
-            _check_out(path)
+    _check_out(out)
+    if failed:
+        _check_out(failed, "--failed")
     library = ObjectLibrary(data)
     given = {
         "generator": generator,
@@ -188,11 +188,11 @@ def label(
     say(f"bank: {out}")
 
 
-def _check_out(out: Path) -> None:
+def _check_out(out: Path, option: str = "--out") -> None:
     if out.suffix != ".parquet":
-        raise SettingError(f"--out {out}: expected a file name that ends in .parquet")
+        raise SettingError(f"{option} {out}: expected a file name that ends in .parquet")
     if not out.absolute().parent.is_dir():
-        raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
+        raise DataError(f"{option} {out}: there is no folder {out.absolute().parent}")
 
 
 def choose_objects(

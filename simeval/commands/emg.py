@@ -129,6 +129,7 @@ def stream(
     """
     from pydantic import ValidationError
 
+    from simeval.configuration import first_problem
     from simeval.emg.models.presets import shipped
     from simeval.emg.models.store import load_classifier
     from simeval.emg.stream import Stream, StreamSettings
@@ -140,7 +141,7 @@ def stream(
         if problem["type"] == "extra_forbidden":
             name = str(problem["loc"][0])
             raise unknown_name("stream setting", name, StreamSettings.model_fields) from None
-        raise SettingError(f"--set {'.'.join(map(str, problem['loc']))}: {problem['msg']}") from None
+        raise SettingError(f"--set {first_problem(error)}") from None
     if model != SHIPPED and not Path(model).is_dir():
         raise unknown_name("model", model, [SHIPPED], "A folder that `simeval emg train` wrote works too.")
     trained = load_classifier(shipped() if model == SHIPPED else Path(model))

@@ -1,6 +1,5 @@
 """`simeval run`: a generator and its suite's references, then the table."""
 
-import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -85,12 +84,12 @@ def run_and_show(spec: "RunSpec", references: bool = True, fresh: bool = False) 
     """Run a spec after its suite's references, print the table; exit with 3 after too many crashes."""
     from simeval.commands.show import print_table
     from simeval.run import CRASH_LIMIT, crash_share
-    from simeval.store import read_run
+    from simeval.store import delete_run, read_run
 
     plans = _plan(spec, references)
     own = plans[-1]
     if fresh and own.folder.exists():
-        _discard(own)
+        delete_run(own.folder)
     count, protocols = spec.suite.count, " + ".join(own.protocols)
     say(f"suite {spec.suite.name}: {len(own.objects)} objects at their scales, {count} grasps, {protocols}")
     _execute(plans)
@@ -154,11 +153,10 @@ def _execute(plans: list["PlannedRun"]) -> None:
     from simeval.commands.progress import Bars
     from simeval.run import RunInterrupted, execute_plan
 
-    totals = {_label(plan): plan.total for plan in plans}
+    names = _names(plans)
     stored: dict[str, int] = {}
-    with Bars(totals, "trials", patience=0) as bars:
-        for plan in plans:
-            name = _label(plan)
+    with Bars({name: plan.total for name, plan in names.items()}, "trials", patience=0) as bars:
+        for name, plan in names.items():
             update = bars.callback(name)
 
             def watch(done: int, total: int, name: str = name, update: object = update) -> None:
@@ -172,21 +170,18 @@ def _execute(plans: list["PlannedRun"]) -> None:
                 say(f"interrupted: {name} has {stop.done} of {stop.total} trials in {stop.folder}")
                 say("The same command resumes it.")
                 raise typer.Exit(INTERRUPTED) from None
-    for plan in plans:
-        if stored[_label(plan)] == plan.total:
-            say(f"{_label(plan)}: nothing to do, its {plan.total} trials are stored in {plan.folder}")
+    for name, plan in names.items():
+        if stored[name] == plan.total:
+            say(f"{name}: nothing to do, its {plan.total} trials are stored in {plan.folder}")
 
 
-def _label(plan: "PlannedRun") -> str:
-    return f"{plan.spec.generator} {plan.manifest['variant']}".rstrip()
-
-
-def _discard(plan: "PlannedRun") -> None:
-    """Delete an earlier run of the same manifest, unless it is being written."""
-    from simeval.store import RunStore
-
-    RunStore.open(plan.folder, plan.manifest).close()
-    shutil.rmtree(plan.folder)
+def _names(plans: list["PlannedRun"]) -> dict[str, "PlannedRun"]:
+    """Plans by generator and variant, with the folder's name where two share these."""
+    labels = [f"{plan.spec.generator} {plan.manifest['variant']}".rstrip() for plan in plans]
+    return {
+        label if labels.count(label) == 1 else f"{label} ({plan.folder.name})": plan
+        for label, plan in zip(labels, plans, strict=True)
+    }
 
 
 def _explain_failures(found: "Run") -> None:

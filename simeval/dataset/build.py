@@ -141,6 +141,7 @@ class _Store:
         self.out, self.failed, self.parts = out, failed, out.with_name(out.name + ".parts.jsonl")
         self.facts = json.loads(json.dumps(facts))
         self.grown: dict[Key, Grown] = {}
+        self._effort: Any = None
         if out.is_file():
             self._read_file()
             if failed and failed.is_file():
@@ -195,11 +196,14 @@ class _Store:
             self.grown[code, scale] = Grown(code, scale, reason=reason)
         for key, row in _rows(bank, COLUMNS):
             self.grown.setdefault(key, Grown(*key, shape=bank.shapes[key])).rows.append(row)
+        self._effort = bank.meta["effort"]
         if self.grown:  # what it took is known of the whole only
-            next(iter(self.grown.values())).effort = Effort.from_dict(bank.meta["effort"])
+            next(iter(self.grown.values())).effort = Effort.from_dict(self._effort)
 
     def _read_failed(self, path: Path) -> None:
         bank = self._check(load_bank(path))
+        if bank.meta["effort"] != self._effort:
+            log.warning("%s: %s went on without it, and what failed then isn't known any more", path, self.out)
         for key, row in _rows(bank, FAILED_COLUMNS):
             if key in self.grown:
                 self.grown[key].shape = bank.shapes[key]

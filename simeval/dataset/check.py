@@ -52,13 +52,15 @@ def check_dataset(
         progress: called with (done, total) trials.
 
     Raises:
-        DataError: an object of the sample can't be loaded, or the set is empty.
+        DataError: an object of the sample can't be loaded, the set is empty or of grasps that failed.
         SettingError: `sample` is below 0.
     """
     if sample < 0:
         raise SettingError(f"the sample must be at least 0, found {sample}")
     if not len(bank):
         raise DataError(f"{bank.source} holds no grasp")
+    if "achieved" in bank.extra:
+        raise DataError(f"{bank.source} holds the grasps of a build that failed: they promise nothing to check")
     library = ObjectLibrary(data)
     report = CheckReport(len(bank), len(bank.objects()), Counter(bank.types.tolist()), _splits(bank, library))
     report.same_executor = bank.meta.get("executor_digest") == executor_digest()
@@ -85,8 +87,8 @@ def _splits(bank: GraspBank, library: ObjectLibrary) -> Counter[str]:
         known = library.dexgraspnet
     except SimevalError:  # no data: nothing is known about splits
         return Counter()
-    codes = dict.fromkeys(bank.codes.tolist())
-    return Counter(known.split(code) or "" for code in codes if not code.startswith("embedded-"))
+    there = set(known.codes())
+    return Counter(known.split(code) or "" for code in dict.fromkeys(bank.codes.tolist()) if code in there)
 
 
 def _static_faults(bank: GraspBank) -> list[str]:

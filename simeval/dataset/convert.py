@@ -6,6 +6,7 @@ import numpy as np
 
 from simeval.bank import GraspBank, write_bank
 from simeval.errors import DataError
+from simeval.files import make_folder
 from simeval.objects import write_grasps
 
 
@@ -15,15 +16,15 @@ def export_npy(bank: GraspBank, folder: Path) -> int:
     That format has no place for types and outcomes.
 
     Raises:
-        DataError: the folder can't be made, or has .npy files in it already.
+        DataError: the folder can't be made, or has .npy files in it already; an object's code is a path.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(f"{folder} can't be made: {error.strerror}") from None
+    codes = dict.fromkeys(bank.codes.tolist())
+    for code in codes:
+        if Path(code).name != code:
+            raise DataError(f"{bank.source}: object {code!r} can't name a file of a folder")
+    make_folder(folder)
     if any(folder.glob("*.npy")):
         raise DataError(f"{folder} has .npy files in it already: name a new folder")
-    codes = dict.fromkeys(bank.codes.tolist())
     for code in codes:
         rows = np.flatnonzero(bank.codes == code)
         write_grasps(folder / f"{code}.npy", bank.scales[rows], bank.grasps[rows])

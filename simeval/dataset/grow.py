@@ -156,6 +156,8 @@ def _candidates(recipe: Recipe, model: ObjectModel, kind: str, result: Grown) ->
     began = time.process_time()
     try:
         found = _generator(recipe).generate(GraspRequest(model, kind, recipe.waves, seed))
+        if not isinstance(found, GraspBatch):
+            raise TypeError(f"generate() gave {type(found).__name__}, expected a GraspBatch")
     except BaseException as error:
         result.reason = f"{kind}: {plugin_fault(error)}"
         return np.zeros((0, 28))

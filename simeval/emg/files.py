@@ -189,7 +189,7 @@ def _whole(values: NDArray[Any]) -> NDArray[np.int_]:
 
 def _csv_cells(path: Path) -> tuple[list[str], NDArray[Any]]:
     try:
-        lines = path.read_text().splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # spreadsheets begin theirs with a mark
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -29,12 +29,6 @@ def calibration_curve(probabilities: Array, truth: Indices, bins: int = BINS) ->
     ]
 
 
-def calibration_error(probabilities: Array, truth: Indices, bins: int = BINS) -> float:
-    """Expected calibration error: mean gap of confidence and accuracy (Guo et al. 2017, ICML), weighted by count."""
-    curve = calibration_curve(probabilities, truth, bins)
-    return float(sum(count * abs(confidence - right) for confidence, right, count in curve) / len(truth))
-
-
 def rejection_curve(probabilities: Array, truth: Indices, points: int = 20) -> list[tuple[float, float]]:
     """Share rejected and accuracy of the rest, rejecting the least confident first."""
     order = np.argsort(-probabilities.max(axis=1), kind="stable")

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simeval.emg.recordings import RATE, Recordings
+from simeval.emg.recordings import CHANNELS, RATE, Recordings
 from simeval.errors import DataError
 from simeval.grasp import Array
 
@@ -36,20 +36,29 @@ def check_rate(rate: float, source: str) -> None:
         )
 
 
-def check_recordings(recordings: Recordings, channels: int = 2) -> None:
+def check_recordings(recordings: Recordings) -> None:
     """Check what goes into training and evaluation.
 
     Raises:
-        DataError: wrong rate, missing channel, too short, or a trial that is not finite, flat, clipped or mains only.
+        DataError: wrong rate, missing channel, too short, a session of several subjects, or a trial that is not finite,
+            flat, clipped or mains only.
     """
     source, signals = recordings.source, recordings.signals
     if not len(recordings):
         raise DataError(f"{source}: there is no trial in it")
     check_rate(recordings.rate, source)
-    if signals.shape[1] != channels:
-        raise DataError(f"{source}: {signals.shape[1]} channels, expected {channels}")
+    if signals.shape[1] != len(CHANNELS):
+        raise DataError(f"{source}: {signals.shape[1]} channels, expected {len(CHANNELS)}")
     if signals.shape[2] < SHORTEST_S * recordings.rate:
         raise DataError(f"{source}: trials of {signals.shape[2] / recordings.rate:g} s, needed are {SHORTEST_S:g} s")
+    pairs = sorted(set(zip(recordings.sessions.tolist(), recordings.subjects.tolist(), strict=True)))
+    subject_of = dict(pairs)
+    for session, subject in pairs:
+        if subject_of[session] != subject:
+            raise DataError(
+                f"{source}: session {session!r} is one of {subject!r} and of {subject_of[session]!r}: name each "
+                f"subject's sessions otherwise, such as {f'{subject} {session}'!r}"
+            )
     for i, signal in enumerate(signals):
         fault = find_fault(signal, recordings.rate)
         if fault:

@@ -24,7 +24,7 @@ class Spectrogram(BaseModel):
     bands: int = Field(default=32, ge=1)
     """Neighbouring bins are averaged to so many bands (log-power only); the first bins, below 8 Hz, are left out."""
 
-    def shape(self, samples: int, rate: float) -> tuple[int, int]:
+    def shape(self, samples: int) -> tuple[int, int]:
         """Bands and frames of a signal of so many samples."""
         frames = (samples - self.window) // (self.window // 2) + 1
         return (self.bands if self.kind == "log-power" else self.window // 2 + 1), frames

@@ -42,7 +42,7 @@ class Decision:
     version: int
     time_s: float  # end of the window, in the recording's time
     label: str | None
-    probabilities: dict[str, float]  # smoothed; of the last good window where this one was refused
+    probabilities: dict[str, float]  # smoothed; all alike where the window was refused
     rejected: bool
     reason: str | None  # not-finite, flat, clipped, mains, quiet, loud or unsure
     stable: bool

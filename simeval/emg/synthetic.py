@@ -31,7 +31,6 @@ def make_synthetic(
     repetitions: int = 12,
     seconds: float = 5.0,
     seed: int = 0,
-    spread: float = 1.0,
 ) -> Recordings:
     """Generate trials of all six grasps.
 
@@ -41,14 +40,13 @@ def make_synthetic(
         repetitions: trials of each grasp in a session.
         seconds: of a trial.
         seed: of everything; the same seed gives the same bits.
-        spread: how much people and days differ; 0: not at all.
     """
     rng = np.random.default_rng(seed)
     signals, labels, people, days, order = [], [], [], [], []
     for subject in range(subjects):
-        person = spread * rng.normal(0, 0.35, (2, 2, len(LABELS)))  # level and spectrum, channel, grasp
+        person = rng.normal(0, 0.35, (2, 2, len(LABELS)))  # level and spectrum, channel, grasp
         for session in range(sessions):
-            day = person + spread * rng.normal(0, 0.15, (2, 2, 1))
+            day = person + rng.normal(0, 0.15, (2, 2, 1))
             for label in LABELS:
                 for repetition in range(repetitions):
                     level, shift = day[:, :, LABELS.index(label)] + rng.normal(0, 0.08, (2, 2))

@@ -9,50 +9,42 @@ from typing import TYPE_CHECKING, Any
 from simeval.objects.model import Mesh, ObjectModel
 
 if TYPE_CHECKING:
-    from simeval.objects.build import build_object, mass_properties
-    from simeval.objects.dexgraspnet import DexGraspNetData, ObjectRow
+    from simeval.objects.build import build_object
+    from simeval.objects.dexgraspnet import DexGraspNetData
     from simeval.objects.embedded import embedded_codes, load_embedded
-    from simeval.objects.grasp_files import GraspSet, read_grasps, write_grasps
+    from simeval.objects.grasp_files import read_grasps, write_grasps
     from simeval.objects.hulls import convex_hull
     from simeval.objects.library import ObjectLibrary
     from simeval.objects.mesh import load_mesh_object
-    from simeval.objects.pickles import load_npy_dicts, load_npz
     from simeval.objects.sampling import surface_points
-    from simeval.objects.suitability import guess_up, suitable_scales, suits_hand
+    from simeval.objects.suitability import guess_up, suitable_scales
 
 _MODULES = {
-    "build": ("build_object", "mass_properties"),
-    "dexgraspnet": ("DexGraspNetData", "ObjectRow"),
+    "build": ("build_object",),
+    "dexgraspnet": ("DexGraspNetData",),
     "embedded": ("embedded_codes", "load_embedded"),
-    "grasp_files": ("GraspSet", "read_grasps", "write_grasps"),
+    "grasp_files": ("read_grasps", "write_grasps"),
     "hulls": ("convex_hull",),
     "library": ("ObjectLibrary",),
     "mesh": ("load_mesh_object",),
-    "pickles": ("load_npy_dicts", "load_npz"),
     "sampling": ("surface_points",),
-    "suitability": ("guess_up", "suitable_scales", "suits_hand"),
+    "suitability": ("guess_up", "suitable_scales"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "DexGraspNetData",
-    "GraspSet",
     "Mesh",
     "ObjectLibrary",
     "ObjectModel",
-    "ObjectRow",
     "build_object",
     "convex_hull",
     "embedded_codes",
     "guess_up",
     "load_embedded",
     "load_mesh_object",
-    "load_npy_dicts",
-    "load_npz",
-    "mass_properties",
     "read_grasps",
     "suitable_scales",
-    "suits_hand",
     "surface_points",
     "write_grasps",
 ]

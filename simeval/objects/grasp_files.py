@@ -115,7 +115,7 @@ def _vector(qpos: Any, where: str) -> list[float]:
         return [float(qpos[name]) for name in QPOS_NAMES]
     except KeyError as error:
         raise DataError(f"{where}: qpos lacks {error}; it has {len(qpos)} keys, expected 28") from None
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: qpos holds something that is no number ({error})") from None
 
 
@@ -123,7 +123,7 @@ def _scale(value: Any, where: str) -> float:
     """Check a scale; those within rounding (float32) of DexGraspNet's five become exactly those."""
     try:
         scale = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise DataError(f"{where}: scale is {value!r:.40}, expected a number") from None
     if not 0 < scale < 100:
         raise DataError(f"{where}: scale is {scale}")

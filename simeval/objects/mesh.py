@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from simeval.errors import DataError, unknown_name
+from simeval.files import replacing
 from simeval.objects.build import build_object
 from simeval.objects.model import Array, Mesh, ObjectModel
 from simeval.objects.pickles import load_npz
@@ -47,7 +48,7 @@ def load_mesh_object(
             of any other; `coacd` and `hull` force one of them.
         timeout: seconds CoACD may take, in a process of its own because it can crash.
 
-    CoACD's pieces are cached by the file's bytes and the settings, in SIMEVAL_CACHE, else
+    CoACD's pieces are cached by the mesh's vertices and faces and the settings, in SIMEVAL_CACHE, else
     XDG_CACHE_HOME/simeval, else ~/.cache/simeval.
 
     Raises:
@@ -58,12 +59,11 @@ def load_mesh_object(
     name = str(path) if code is None else code
     if decompose not in ("auto", "coacd", "hull"):
         raise unknown_name("decomposition", decompose, ("auto", "coacd", "hull"))
-    data = _read_bytes(path)
-    vertices, faces = _read_mesh(path, data)
+    vertices, faces = _read_mesh(path, _read_bytes(path))
     hull = build_object(name, [(vertices, faces)], scale, up)  # also checks coordinates and size
     if decompose == "hull" or (decompose == "auto" and is_convex(hull, vertices * scale, faces)):
         return hull
-    pieces = _cached_pieces(path, data, vertices, faces, timeout)
+    pieces = _cached_pieces(path, vertices, faces, timeout)
     return build_object(name, [(piece, None) for piece in pieces], scale, up)
 
 
@@ -134,7 +134,7 @@ def _read_mesh(path: Path, data: bytes) -> tuple[Array, NDArray[np.int64]]:
     return vertices, faces
 
 
-def _cached_pieces(path: Path, data: bytes, vertices: Array, faces: NDArray[np.int64], timeout: float) -> list[Array]:
+def _cached_pieces(path: Path, vertices: Array, faces: NDArray[np.int64], timeout: float) -> list[Array]:
     try:
         tool = version("coacd")
     except PackageNotFoundError:
@@ -142,7 +142,8 @@ def _cached_pieces(path: Path, data: bytes, vertices: Array, faces: NDArray[np.i
             f"{path}: is not convex, and splitting it needs CoACD: pip install 'simeval[mesh]'. "
             'Or take its convex hull: load_mesh_object(..., decompose="hull")'
         ) from None
-    digest = hashlib.sha256(data + repr((path.suffix.lower(), tool, sorted(COACD.items()))).encode()).hexdigest()
+    key = vertices.tobytes() + faces.tobytes() + repr((tool, sorted(COACD.items()))).encode()
+    digest = hashlib.sha256(key).hexdigest()
     file = cache_folder() / "convex" / f"{digest[:32]}.npz"
     if file.is_file():
         try:
@@ -152,11 +153,10 @@ def _cached_pieces(path: Path, data: bytes, vertices: Array, faces: NDArray[np.i
     with tempfile.TemporaryDirectory() as folder:
         out = _run_coacd(path, vertices, faces, Path(folder), timeout)
         pieces = _split(load_npz(out), str(path))
-        try:  # atomic: a reader sees the whole file or none
+        try:
             file.parent.mkdir(parents=True, exist_ok=True)
-            part = file.with_suffix(f".{os.getpid()}.part")
-            part.write_bytes(out.read_bytes())
-            part.replace(file)
+            with replacing(file) as unfinished:
+                unfinished.write_bytes(out.read_bytes())
         except OSError as error:
             log.warning("%s can't be written (%s); the mesh is split again next time", file, error.strerror)
     return pieces

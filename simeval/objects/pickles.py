@@ -90,7 +90,10 @@ def parse_npy(data: bytes, where: str) -> Any:
         raise DataError(f"{where}: holds {dtype}, expected numbers, strings or objects")
     if math.prod(shape) * dtype.itemsize != len(body):
         raise DataError(f"{where}: the header says {dtype} {shape}, the file holds {len(body)} bytes of data")
-    return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C").copy()
+    try:
+        return np.frombuffer(body, dtype).reshape(shape, order="F" if fortran else "C").copy()
+    except ValueError:  # items of no size, or more of them than can be counted
+        raise DataError(f"{where}: the header says {dtype} {shape}") from None
 
 
 def load_pickle(data: bytes, where: str) -> Any:

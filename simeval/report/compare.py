@@ -10,7 +10,7 @@ from typing import Any
 
 from simeval.errors import DataError, SettingError, unknown_name
 from simeval.records import TrialRecord
-from simeval.report.summary import ALL, PROTOCOLS, UNTYPED
+from simeval.report.summary import ALL, PROTOCOLS, UNTYPED, success_metric
 from simeval.stats import PairedDifference, paired_difference
 from simeval.store import Run
 
@@ -253,7 +253,7 @@ def _row(protocol: str, group_by: str, group: str, metric: str, pairs: Pairs) ->
     keys = [str(i) for i in range(len(pairs))]
     a, b = ({key: value(pair[side]) for key, pair in zip(keys, pairs, strict=True)} for side in (0, 1))
     cluster_of = {key: pair[0].object_code for key, pair in zip(keys, pairs, strict=True)}
-    name = f"{protocol.replace('-', '_')}_success" if metric == SUCCESS else metric
+    name = success_metric(protocol) if metric == SUCCESS else metric
     return _as_row(protocol, group_by, group, name, a, b, paired_difference(a, b, cluster_of))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from simeval.errors import unknown_name
 from simeval.files import json_text
 from simeval.report.compare import SECURE, Comparison, Flip, Row
-from simeval.report.summary import ALL
+from simeval.report.summary import ALL, success_metric
 from simeval.report.tables import MISSING, Grid, csv_text, header_of, is_rate, latex, markdown, plain_text
 
 FORMATS = ("text", "md", "csv", "json", "latex")
@@ -42,7 +42,7 @@ def notes(found: Comparison) -> list[str]:
         "95 % intervals, objects as clusters; p: of changing the signs of whole objects."
     ]
     for row in found.rows:
-        if row.group == ALL and row.only_a is not None and row.metric == f"{row.protocol.replace('-', '_')}_success":
+        if row.group == ALL and row.only_a is not None and row.metric == success_metric(row.protocol):
             said.append(_power_note(row))
     if any(math.isnan(row.mcnemar_p) for row in found.rows if row.group == ALL and row.only_a is not None):
         said.append("No McNemar test where objects have several pairs: it would take them as independent.")

@@ -20,7 +20,7 @@ from simeval.grasp import Array
 from simeval.records import TrialRecord
 from simeval.replay import StoredObjects
 from simeval.report.html import Picture
-from simeval.report.summary import PROTOCOLS, names_but_for, records_by_name, summarise
+from simeval.report.summary import PROTOCOLS, names_but_for, records_by_name, success_metric, summarise
 from simeval.stats import rate
 from simeval.store import Run
 
@@ -196,7 +196,7 @@ def success_by_type(trials: Trials) -> Drawing | None:
     """Success rates of each type, with intervals, one panel for each protocol."""
     import matplotlib.pyplot as plt
 
-    rows = [r for r in summarise(trials.runs, "type") if r.metric == f"{r.protocol.replace('-', '_')}_success"]
+    rows = [r for r in summarise(trials.runs, "type") if r.metric == success_metric(r.protocol)]
     several = len({r.suite for r in rows}) > 1
     found = {(f"{r.generator} ({r.suite})" if several else r.generator, r.protocol, r.group): r for r in rows}
     groups = sorted({r.group for r in rows})

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from simeval.errors import DataError, SettingError
-from simeval.files import json_text
+from simeval.files import completed, json_text
 from simeval.records import Outcome, TrialRecord
 from simeval.report.compare import ALL, Comparison, Flip, Row, Side, compare_sides, label_of_run
-from simeval.report.summary import MetricRow, read_row, summarise
+from simeval.report.summary import MetricRow, read_row, success_metric, summarise
 from simeval.stats import Estimate, independent_difference
 from simeval.store import Run
 
@@ -72,10 +72,8 @@ def write_baseline(run: Run, path: Path, command: str) -> None:
     kept = {key: run.manifest[key] for key in _MANIFEST if key in run.manifest}
     trials = ",\n".join(json.dumps([getattr(r, name) for name in COLUMNS]) for r in run.records)
     head = json.dumps({"format": FORMAT, "command": command, "manifest": kept, "columns": COLUMNS}, indent=1)
-    try:
-        path.write_text(f'{head[:-2]},\n "trials": [\n{trials}\n]}}\n', encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from error
+    with completed(path) as unfinished:
+        unfinished.write_text(f'{head[:-2]},\n "trials": [\n{trials}\n]}}\n', encoding="utf-8")
 
 
 def read_baseline(path: Path) -> Side | list[MetricRow]:
@@ -146,7 +144,7 @@ def _paired(run: Run, baseline: Side, margin: float, max_lost: int | None) -> Ga
             f"the run lacks {found.unmatched_b} of the baseline's {total} conditions. If it was interrupted, the same "
             "`simeval run` resumes it; if the suite has changed, make a new baseline with `simeval gate --write`."
         )
-    rows = [r for r in found.rows if r.group_by == ALL and r.metric == f"{r.protocol.replace('-', '_')}_success"]
+    rows = [r for r in found.rows if r.group_by == ALL and r.metric == success_metric(r.protocol)]
     verdicts = [_verdict_of_pairs(row, margin, max_lost) for row in rows]
     flips = [flip for flip in found.flips if flip.success_changed]
     return GateResult(all(v.passed for v in verdicts), margin, verdicts, flips, found.differing)
@@ -183,7 +181,7 @@ def _unpaired(run: Run, rows: Sequence[MetricRow], margin: float) -> GateResult:
         raise DataError(f"the baseline has no rows of {label!r}; it has: {', '.join(names)}")
     verdicts = []
     for row in mine:
-        if row.metric != f"{row.protocol.replace('-', '_')}_success":
+        if row.metric != success_metric(row.protocol):
             continue
         now = own.get((row.protocol, row.metric))
         if now is None:

@@ -1,7 +1,7 @@
 """`simeval report`: what some runs say, as one HTML file."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
@@ -26,7 +26,7 @@ MOST_COMPARED = 8
 """Generators that are compared with one another; more would be more than anyone reads."""
 MOST_LISTED = 50_000
 """Trials in the table: beyond this a browser gets slow."""
-UNTYPED = "any"
+ANY_TYPE = "any"
 
 COMPARISON = ("generator", "protocol", "difference, points", "95 % interval", "pairs", "only this", "only the other")
 _COMPARISON_NOTE = (
@@ -122,7 +122,8 @@ def choose_trials(by_name: Mapping[str, Sequence[TrialRecord]], count: int) -> l
         for record in by_name[name]:
             if can_be_shown(record):
                 outcomes.setdefault((record.success, record.outcome), []).append(record)
-        groups += [[(name, r) for r in _spread(outcomes[key])] for key in sorted(outcomes)]
+        for key in sorted(outcomes):  # from all over the list, so that those shown first aren't all of the first object
+            groups.append([(name, r) for r in sorted(outcomes[key], key=lambda r: (r.index, r.trial_id))])
     chosen: dict[str, tuple[str, TrialRecord]] = {}
     for depth in range(max(map(len, groups), default=0)):
         for group in groups:
@@ -216,11 +217,6 @@ def make_views(
     return views
 
 
-def _spread(records: Sequence[TrialRecord]) -> Iterator[TrialRecord]:
-    """Yield records from all over the list, so that those shown first aren't all of the first object."""
-    yield from sorted(records, key=lambda r: (r.index, r.trial_id))
-
-
 def _view_note(views: Views, total: int) -> str:
     count = len(views.trials)
     note = f"{count} of {total:,} trials, one of each generator and way to end in turn; --trial adds others. "
@@ -248,7 +244,7 @@ def trial_rows(by_name: Mapping[str, Sequence[TrialRecord]]) -> dict[str, Any]:
         ("generator", "generator", lambda n, r: n, 0),
         ("object", "object", lambda n, r: r.object_code, 0),
         ("scale", "scale", lambda n, r: r.scale, 3),
-        ("type", "type", lambda n, r: r.grasp_type or UNTYPED, 0),
+        ("type", "type", lambda n, r: r.grasp_type or ANY_TYPE, 0),
         ("index", "#", lambda n, r: float(r.index), 0),
         ("protocol", "protocol", lambda n, r: r.protocol, 0),
         ("outcome", "outcome", lambda n, r: r.outcome, 0),

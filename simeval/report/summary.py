@@ -110,6 +110,11 @@ def summarise(runs: Sequence[Run], group_by: GroupBy = None) -> list[MetricRow]:
     return rows
 
 
+def success_metric(protocol: str) -> str:
+    """Name of the metric that is the share of a protocol's trials that succeed."""
+    return f"{protocol.replace('-', '_')}_success"
+
+
 def type_blind(runs: Sequence[Run], group_by: GroupBy = None, seed: int = 0) -> list[MetricRow]:
     """Return the type fidelities that the same grasps have where the types are drawn at random: what chance gives.
 
@@ -158,7 +163,7 @@ def _metrics(records: Sequence[TrialRecord]) -> Iterable[tuple[str, str, Estimat
     """Yield (protocol, metric, estimate); a later metric of the records is one line here."""
     by_protocol = _by_protocol(records)
     for protocol, trials in by_protocol.items():
-        yield protocol, f"{protocol.replace('-', '_')}_success", _rate(trials, lambda r: r.success)
+        yield protocol, success_metric(protocol), _rate(trials, lambda r: r.success)
         if protocol == "six-direction":
             yield protocol, "any_direction_success", _rate(trials, lambda r: r.directions_held >= 1)
         typed = [r for r in trials if r.grasp_type]

@@ -17,8 +17,8 @@ from simeval.report.summary import (
     MetricRow,
     OutcomeRow,
     outcome_counts,
+    success_metric,
     summarise,
-    type_blind,
 )
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ __all__ = [
     "render",
     "rich_table",
     "summarise",
-    "type_blind",
 ]
 
 FORMATS = ("md", "csv", "json", "latex")
@@ -231,7 +230,7 @@ def _count(rows: Iterable[MetricRow]) -> str:
 
 
 def _counts_trials(row: MetricRow) -> bool:
-    return row.protocol != "secure" and row.metric == f"{row.protocol.replace('-', '_')}_success"
+    return row.protocol != "secure" and row.metric == success_metric(row.protocol)
 
 
 def _outcome_grid(outcomes: Sequence[OutcomeRow], short: bool) -> Grid:

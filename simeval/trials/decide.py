@@ -1,6 +1,7 @@
 """One trial's decision: what a policy hears and asks for, and the record that comes of it."""
 
 import logging
+import operator
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -106,7 +107,15 @@ class Hearing:
 
     def grasps(self, grasp_type: str | None, count: int) -> GraspBatch:
         """See `Situation`."""
-        return self._ask(self._grasps.batch, grasp_type, count)
+        asked, begun = self.request(grasp_type, count), time.thread_time()
+        self.asked[asked] = None
+        try:
+            return self._grasps.batch(asked)
+        except Exception as error:
+            self.broken = error
+            raise
+        finally:
+            self.elsewhere += time.thread_time() - begun
 
     def chances(self, grasp_type: str, count: int) -> Array:
         """See `Situation`."""
@@ -132,17 +141,6 @@ class Hearing:
     def classify_s(self) -> float:
         """CPU seconds that classifying what was heard took."""
         return float(sum(self._signals.seconds[i] for i in self._order[: self.heard]))
-
-    def _ask(self, function: Callable[[Asked], GraspBatch], grasp_type: str | None, count: int) -> GraspBatch:
-        asked, begun = self.request(grasp_type, count), time.thread_time()
-        self.asked[asked] = None
-        try:
-            return function(asked)
-        except Exception as error:
-            self.broken = error
-            raise
-        finally:
-            self.elsewhere += time.thread_time() - begun
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +189,7 @@ class Decider:
                 return Undecided.REJECTED, str(found.reason)
             if not isinstance(found, Decision):
                 return Undecided.POLICY_FAILED, f"decide() gave {found!r:.60}"
+            found = replace(found, count=operator.index(found.count), index=operator.index(found.index))  # NumPy's, too
             hearing.request(found.grasp_type, found.count)
             if not 0 <= found.index < found.count:
                 return Undecided.POLICY_FAILED, f"grasp {found.index} of {found.count} was decided on"

@@ -31,7 +31,7 @@ from simeval.trials.decide import REFERENCES, Decider, Maker, Pending, complete,
 from simeval.trials.draws import Choices, Scene, choices, draw_scenes, uniform_sister
 from simeval.trials.grasps import PROTOCOL, Grasps
 from simeval.trials.records import END_TO_END, GENERATED, EndToEnd
-from simeval.trials.signals import Signals, check_labels, classify, one_thread, splits_of
+from simeval.trials.signals import Signals, check_labels, classify, one_core, splits_of
 
 Progress = Callable[[str, int, int], None]
 """Called with (what, done, total)."""
@@ -166,7 +166,7 @@ class _Work:
         self._waiting = {}
         run = self._planned.spec.run
         self._report()
-        with one_thread():
+        with one_core():
             results: Any = run_tasks(self._tasks(), run.workers, run.timeout)
             with closing(results):  # stops the pool, whatever happens here
                 for record in results:

@@ -10,6 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from simeval.devices import one_thread
 from simeval.emg.evaluate import Runner, digest, split_key
 from simeval.emg.models.config import Config
 from simeval.emg.protocols import CALIBRATION_TRIALS, Split, make_splits
@@ -116,7 +117,7 @@ def _kept(
             return stored["posteriors"], stored["seconds"]
     classifier = runner.classifier(config, split, seed)
     posteriors, seconds = np.empty((len(split.test), len(LABELS))), np.empty(len(split.test))
-    with one_thread():
+    with one_core():
         for i, row in enumerate(split.test.tolist()):
             begun = time.thread_time()
             posteriors[i] = classifier.predict_proba(recordings.signals[row : row + 1])[0]
@@ -128,15 +129,9 @@ def _kept(
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_core() -> Iterator[None]:
     """Let NumPy and torch compute in the calling thread alone, whose CPU time then is that of one core."""
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        torch.set_num_threads(before)
+    with one_thread(), threadpool_limits(1):
+        yield

@@ -64,13 +64,14 @@ def read_rows(paths: Iterable[Path]) -> list[RowTrials]:
     Raises:
         DataError: a path doesn't exist or has none.
     """
-    found = []
+    folders: dict[Path, Path] = {}  # once each, however often they are named
     for path in paths:
-        folders = sorted(file.parent for file in path.rglob(END_TO_END.manifest))
-        if not folders:
+        below = sorted(file.parent for file in path.rglob(END_TO_END.manifest))
+        if not below:
             what = "has no end-to-end trials in it" if path.is_dir() else "no such folder"
             raise DataError(f"{path}: {what}. `simeval trials run` prints the folder that it writes.")
-        found += [RowTrials(_manifest(f), read_records(f, END_TO_END)) for f in folders]
+        folders |= {folder.resolve(): folder for folder in below}
+    found = [RowTrials(_manifest(f), read_records(f, END_TO_END)) for f in folders.values()]
     return sorted(_tell_apart(found), key=_place)
 
 

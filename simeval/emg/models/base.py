@@ -5,7 +5,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.emg.recordings import Recordings
+from simeval.emg.recordings import LABELS, Recordings
 from simeval.errors import DataError
 from simeval.grasp import Array
 
@@ -58,8 +58,6 @@ class Classifier(Protocol):
 
 def check_labels(trials: Recordings, what: str) -> None:
     """Raise DataError where a grasp has no trial."""
-    from simeval.emg.recordings import LABELS
-
     if missing := [label for label in LABELS if label not in trials.labels]:
         raise DataError(f"{what}: no trial of {', '.join(missing)}; all of {', '.join(LABELS)} are needed")
 

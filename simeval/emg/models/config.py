@@ -81,7 +81,7 @@ class NetworkConfig(_Learner):
         spectrogram = self.spectrogram
         if spectrogram.window > self.samples:
             raise ValueError(f"spectrogram.window: {spectrogram.window} samples, of {self.samples} that are used")
-        frames = spectrogram.shape(self.samples, RATE)[1]
+        frames = spectrogram.shape(self.samples)[1]
         if self.frames > frames:
             raise ValueError(f"frames: {self.frames}, but {self.samples} samples have {frames}")
         if spectrogram.kind == "log-power" and spectrogram.bands > spectrogram.bins(RATE):

@@ -43,7 +43,7 @@ class Network:
         self._networks: list[nn.Module] = []
         self._mean = self._deviation = np.zeros(0)
         self._source: _Source | None = None
-        bands, frames = config.spectrogram.shape(config.samples, RATE)
+        bands, frames = config.spectrogram.shape(config.samples)
         nothing = np.zeros((0, len(CHANNELS), bands, frames), dtype=np.float32)
         self._labelled = nothing, np.zeros(0, dtype=np.intp)  # standardised trials that self-training keeps
 
@@ -128,7 +128,7 @@ class Network:
     def restore(self, tensors: Tensors) -> None:
         """See `Classifier`."""
         self._mean, self._deviation = (tensors[name].astype(np.float64) for name in ("mean", "deviation"))
-        bands = self.config.spectrogram.shape(self.config.samples, RATE)[0]
+        bands = self.config.spectrogram.shape(self.config.samples)[0]
         if self._mean.shape != (1, len(CHANNELS), bands, 1) or self._deviation.shape != self._mean.shape:
             raise ValueError(f"mean has shape {self._mean.shape}, expected {(1, len(CHANNELS), bands, 1)}")
         self._networks = []
@@ -169,7 +169,7 @@ class Network:
 
     def _fresh(self, seed: int) -> nn.Module:
         config = self.config
-        bands, _ = config.spectrogram.shape(config.samples, RATE)
+        bands, _ = config.spectrogram.shape(config.samples)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             return make_network(config.architecture, len(CHANNELS), bands, config.width, len(LABELS))
