@@ -127,8 +127,8 @@ LEGEND = f"""\
   samples, or 16 grasps that retrieval carries over. Best of 16 fits: of 16 ways to bring one sample to touch
   (`fits=16`). Refined: `--refine {REFINE}`; compare with *retrieval, refined*. Refined more: with 24 copies in
   place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`), or, after the best of 16
-  fits, three times (`spread=3`). All that choose by a rank, choose by the type, too: grasps whose contacts would be
-  judged another type, by the measure of *type achieved*, come last.
+  fits, three times (`spread=3`). All that choose by a rank, choose by the type, too: a grasp whose contacts would be
+  judged another type, by the measure of *type achieved*, loses half a point of its score.
 - The last three rows try one grasp a condition, of lateral and hook grasps alone. Another row with fewer trials than
   most was made when it did so, too; the command now tries three. Objects without a category are neither among the seen
   nor the unseen categories.

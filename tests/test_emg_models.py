@@ -147,6 +147,12 @@ def test_one_trial_of_each_grasp_is_too_few_for_lda(trials: Recordings):
         train_classifier(LDA, one)
 
 
+def test_samples_of_an_ensemble_are_those_of_its_parts():
+    values = preset("ensemble").model_dump(mode="json") | {"samples": 600}
+    assert {part.samples for part in EnsembleConfig.model_validate(values).parts} == {600}
+    assert EnsembleConfig(parts=(LDA,)).parts == (LDA,)
+
+
 def test_short_trials_and_missing_grasps_are_refused(trials: Recordings):
     with pytest.raises(DataError, match=r"trials of 750 samples; this classifier needs 2500"):
         make_classifier(PRESETS["lda"]).fit(trials)

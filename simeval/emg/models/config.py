@@ -1,6 +1,6 @@
 """What a classifier is, as data."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -94,6 +94,15 @@ class EnsembleConfig(_Config):
 
     kind: Literal["ensemble"] = "ensemble"
     parts: tuple[ClassicalConfig | NetworkConfig, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_use_the_same(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not {"samples", "parts"} <= values.keys():
+            return values
+        alike = {"samples": values["samples"]}
+        parts = [{**p, **alike} if isinstance(p, dict) else p.model_copy(update=alike) for p in values["parts"]]
+        return {**values, "parts": parts}
 
 
 Config = Annotated[ClassicalConfig | NetworkConfig | EnsembleConfig, Field(discriminator="kind")]
