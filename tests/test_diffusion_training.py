@@ -203,6 +203,7 @@ def test_objects_of_the_shipped_test_sets_are_refused_without_a_list_of_splits(t
     for name in ("dexgraspnet-1k-test", "dexgraspnet-1k-val"):
         with pytest.raises(DataError, match="no model may be trained"):
             load_examples(load_bank(name), QUICK, tmp_path)
+    ObjectLibrary(tmp_path).refuse_held_out(["embedded-mug-03", "cups/own.stl"])  # of no split
 
 
 @pytest.mark.parametrize("damage", ["cut", "other", "missing", "nan", "config"])

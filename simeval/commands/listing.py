@@ -1,7 +1,6 @@
 """`simeval generators`, `suites` and `objects`: what there is."""
 
 import inspect
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -100,7 +99,7 @@ def _show_sources(library: "ObjectLibrary") -> None:
 
 def _show_object(library: "ObjectLibrary", code: str, scale: float | None) -> None:
     from simeval.objects.embedded import PREFIX
-    from simeval.objects.mesh import SUFFIXES
+    from simeval.objects.library import is_mesh
     from simeval.physics.settings import Physics
 
     facts: list[tuple[str, Any]] = []
@@ -108,7 +107,7 @@ def _show_object(library: "ObjectLibrary", code: str, scale: float | None) -> No
         scale = 0.1  # in the middle of DexGraspNet's five
         facts.append(("note", "no --scale given, so 0.1"))
     model = library.load(code, 1.0 if scale is None else scale)
-    if not code.startswith(PREFIX) and Path(code).suffix.lower() not in SUFFIXES and library.data is not None:
+    if not code.startswith(PREFIX) and not is_mesh(code) and library.data is not None:
         row = library.dexgraspnet.row(code)
         facts += [("split", row.split or "unknown"), ("category", row.category or "unknown")]
         facts += [("scales that suit a hand", " ".join(f"{s:g}" for s in row.scales) or "none")]

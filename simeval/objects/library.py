@@ -20,6 +20,11 @@ HELD_OUT = ("val", "test", "released")
 """Splits of DexGraspNet's objects that nothing may be trained on."""
 
 
+def is_mesh(code: str) -> bool:
+    """Whether an object's code is the path of a mesh file."""
+    return Path(code).suffix.lower() in SUFFIXES
+
+
 class ObjectLibrary:
     """Loads objects by code and keeps the last `size` of them.
 
@@ -80,8 +85,8 @@ class ObjectLibrary:
         Raises:
             DataError: some objects are of a held-out split.
         """
-        own = {code for code in codes if not code.startswith(PREFIX)}
-        held_out = sorted(c for c in own if c in _tested() or self.dexgraspnet.split(c) in HELD_OUT)
+        theirs = {code for code in codes if not (code.startswith(PREFIX) or is_mesh(code))}
+        held_out = sorted(c for c in theirs if c in _tested() or self.dexgraspnet.split(c) in HELD_OUT)
         if held_out:
             raise DataError(
                 f"{len(held_out)} objects are of the {', '.join(HELD_OUT)} splits, {held_out[0]} for one: no model may "
@@ -110,7 +115,7 @@ class ObjectLibrary:
     def _build(self, code: str, scale: float) -> ObjectModel:
         if code.startswith(PREFIX):
             return load_embedded(code, scale)
-        if Path(code).suffix.lower() in SUFFIXES:
+        if is_mesh(code):
             return load_mesh_object(code, scale)
         if self.data is None and not code.startswith(DEXGRASPNET_PREFIXES):
             raise unknown_name(
