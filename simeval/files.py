@@ -3,12 +3,12 @@
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from simeval.errors import DataError
+from simeval.errors import DataError, SettingError
 
 
 @contextmanager
@@ -59,6 +59,19 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{path}: can't be made a folder ({error.strerror})") from None
+
+
+def check_output(option: str, path: Path, suffixes: Sequence[str]) -> None:
+    """Check the file that an option names, before the work whose result it is to hold.
+
+    Raises:
+        SettingError: its name ends in none of the suffixes.
+        DataError: its folder isn't there.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise SettingError(f"{option} {path}: expected a file name that ends in {' or '.join(suffixes)}")
+    if not path.absolute().parent.is_dir():
+        raise DataError(f"{option} {path}: there is no folder {path.absolute().parent}")
 
 
 def check_writable(path: Path) -> None:

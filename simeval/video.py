@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from simeval.errors import DataError, SettingError
-from simeval.files import check_writable, completed
+from simeval.errors import SettingError
+from simeval.files import check_output, check_writable, completed
 
 SUFFIXES = (".gif", ".mp4")
 NEEDED = {".gif": ("imageio",), ".mp4": ("imageio", "imageio_ffmpeg")}
@@ -22,15 +22,11 @@ def check_film(path: Path) -> None:
         SettingError: unknown kind of film, or a package is missing; the message says how to install it.
         DataError: the folder doesn't exist, or nothing can be written to it.
     """
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
-        raise SettingError(f"--video {path}: expected a file name that ends in {' or '.join(SUFFIXES)}")
-    missing = [name.replace("_", "-") for name in NEEDED[suffix] if find_spec(name) is None]
+    check_output("--video", path, SUFFIXES)
+    missing = [name.replace("_", "-") for name in NEEDED[path.suffix.lower()] if find_spec(name) is None]
     if missing:
         other = " A .gif needs no ffmpeg." if missing == ["imageio-ffmpeg"] else ""
         raise SettingError(f"--video {path} needs {' and '.join(missing)}: pip install 'simeval[view]'.{other}")
-    if not path.absolute().parent.is_dir():
-        raise DataError(f"--video {path}: there is no folder {path.absolute().parent}")
     check_writable(path)
 
 

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simeval.commands.options import Data, Workers, all_cores, key_values, say, show
-from simeval.errors import INTERRUPTED, DataError, SettingError
+from simeval.errors import INTERRUPTED, SettingError
+from simeval.files import check_output
 
 if TYPE_CHECKING:
     from simeval.dataset.build import BuildReport
     from simeval.objects import ObjectLibrary
 
 MOST_LINES = 10
+BANKS = (".parquet",)
 
 app = typer.Typer(help="Make data sets of grasps.", no_args_is_help=True)
 
@@ -67,9 +69,9 @@ def build(
     from simeval.dataset.grow import Recipe
     from simeval.objects import ObjectLibrary
 
-    _check_out(out)
+    check_output("--out", out, BANKS)
     if failed:
-        _check_out(failed, "--failed")
+        check_output("--failed", failed, BANKS)
     library = ObjectLibrary(data)
     given = {
         "generator": generator,
@@ -149,7 +151,7 @@ def convert(
 
     found = load_bank(bank, data)
     if out.suffix == ".parquet":
-        _check_out(out)
+        check_output("--out", out, BANKS)
         import_bank(found, out, _command())
         show(f"{len(found)} grasps")
     else:
@@ -178,7 +180,7 @@ def label(
     from simeval.dataset.label import label as label_bank
     from simeval.dataset.label import write_labelled
 
-    _check_out(out)
+    check_output("--out", out, BANKS)
     found = load_bank(bank, data)
     labels = label_bank(found, measure, threshold, data)
     write_labelled(out, found, labels, _command())
@@ -186,13 +188,6 @@ def label(
     for kind, count in sorted(labels.counts.items()):
         show(f"    {kind}: {count}")
     say(f"bank: {out}")
-
-
-def _check_out(out: Path, option: str = "--out") -> None:
-    if out.suffix != ".parquet":
-        raise SettingError(f"{option} {out}: expected a file name that ends in .parquet")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"{option} {out}: there is no folder {out.absolute().parent}")
 
 
 def choose_objects(

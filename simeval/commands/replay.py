@@ -7,6 +7,7 @@ import typer
 
 from simeval.commands.options import Data, Meshes, show
 from simeval.errors import DataError, SettingError
+from simeval.files import check_output
 
 if TYPE_CHECKING:
     from simeval.motion import Motion
@@ -53,10 +54,8 @@ def replay(
 
 def _check_outputs(image: Path | None, video: Path | None, view: bool) -> None:
     """Find out what can't be drawn before anything is run."""
-    if image is not None and image.suffix.lower() != ".png":
-        raise SettingError(f"--image {image}: expected a file name that ends in .png")
-    if image is not None and not image.absolute().parent.is_dir():
-        raise DataError(f"--image {image}: there is no folder {image.absolute().parent}")
+    if image is not None:
+        check_output("--image", image, (".png",))
     if video is not None:
         from simeval.video import check_film
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from simeval.commands.options import Data, Meshes, Workers, all_cores, say, show
-from simeval.errors import DataError, SettingError
-from simeval.files import completed
+from simeval.files import check_output, completed
 
 if TYPE_CHECKING:
     from simeval.replay import StoredObjects
@@ -40,10 +39,7 @@ def report(
     from simeval.replay import StoredObjects, run_folders
     from simeval.report.report import read_sources, report_page
 
-    if out.suffix.lower() not in (".html", ".htm"):
-        raise SettingError(f"--out {out}: expected a file name that ends in .html")
-    if not out.absolute().parent.is_dir():
-        raise DataError(f"--out {out}: there is no folder {out.absolute().parent}")
+    check_output("--out", out, (".html", ".htm"))
     sources = read_sources(run_folders(runs))
     objects = StoredObjects(data, mesh or [])
     views = _views(sources, trials, trial or [], rerun, objects, all_cores() if workers is None else workers)
