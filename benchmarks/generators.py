@@ -129,9 +129,8 @@ LEGEND = f"""\
   place of 8. Widely: with 48, up to five times as far from the grasp (`copies=48,spread=5`), or, after the best of 16
   fits, three times (`spread=3`). All that choose by a rank, choose by the type, too: a grasp whose contacts would be
   judged another type, by the measure of *type achieved*, loses half a point of its score.
-- The last three rows try one grasp a condition, of lateral and hook grasps alone. Another row with fewer trials than
-  most was made when it did so, too; the command now tries three. Objects without a category are neither among the seen
-  nor the unseen categories.
+- The last three rows try one grasp a condition, of lateral and hook grasps alone. Objects without a category are
+  neither among the seen nor the unseen categories.
 - Rows were run on several machines, where networks round differently: run again, a row moves by tenths of a point.
 """
 UNREFINED = "Its grasps as they are, not refined: refined they are a row of the first table.\n"
@@ -140,7 +139,8 @@ LIKE = """\
 """
 RELEASED = """\
 `replay` here: grasps released with DexGraspNet, which passed its tests, not these. The bank of `retrieval` is the
-training set's, in released.md the released grasps of other objects. Three objects: rows of 15 trials say little.
+training set's, in released.md the released grasps of other objects. Three objects: rows of 15
+trials, one grasp a condition (the command now tries up to 16), say little.
 """
 
 
