@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import fake_generators
@@ -467,7 +468,11 @@ def test_killed_and_interrupted_runs_resume_to_the_same_records(here: Path) -> N
 
     def start() -> "subprocess.Popen[str]":
         before = stored(here / "out")
-        process = subprocess.Popen([*command, "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        # where the tests run in the background SIGINT is ignored, and in all that they start
+        heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        process = subprocess.Popen(
+            [*command, "out"], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, preexec_fn=heeds
+        )
         deadline = time.monotonic() + 60
         while stored(here / "out") <= before and not (here / "waiting").exists():  # for the hooks: without, no run ends
             assert process.poll() is None, process.communicate()
