@@ -141,11 +141,10 @@ class _Store:
         self.out, self.failed, self.parts = out, failed, out.with_name(out.name + ".parts.jsonl")
         self.facts = json.loads(json.dumps(facts))
         self.grown: dict[Key, Grown] = {}
-        self._effort: Any = None
         if out.is_file():
-            self._read_file()
+            effort = self._read_file()
             if failed and failed.is_file():
-                self._read_failed(failed)
+                self._read_failed(failed, effort)
             elif failed:
                 log.warning("%s isn't there: what failed on objects finished before isn't known any more", failed)
         elif failed and failed.is_file():
@@ -190,19 +189,21 @@ class _Store:
             raise DataError(f"{bank.source} is of a build with other settings: delete it, or name another output")
         return bank
 
-    def _read_file(self) -> None:
+    def _read_file(self) -> dict[str, Any]:
+        """Take over the file's objects; return what the whole of it took."""
         bank = self._check(load_bank(self.out))
         for code, scale, reason in bank.meta["empty"]:
             self.grown[code, scale] = Grown(code, scale, reason=reason)
         for key, row in _rows(bank, COLUMNS):
             self.grown.setdefault(key, Grown(*key, shape=bank.shapes[key])).rows.append(row)
-        self._effort = bank.meta["effort"]
+        effort: dict[str, Any] = bank.meta["effort"]
         if self.grown:  # what it took is known of the whole only
-            next(iter(self.grown.values())).effort = Effort.from_dict(self._effort)
+            next(iter(self.grown.values())).effort = Effort.from_dict(effort)
+        return effort
 
-    def _read_failed(self, path: Path) -> None:
+    def _read_failed(self, path: Path, effort: Mapping[str, Any]) -> None:
         bank = self._check(load_bank(path))
-        if bank.meta["effort"] != self._effort:
+        if bank.meta["effort"] != effort:
             log.warning("%s: %s went on without it, and what failed then isn't known any more", path, self.out)
         for key, row in _rows(bank, FAILED_COLUMNS):
             if key in self.grown:
