@@ -20,7 +20,7 @@ from simeval.grasp import Array
 from simeval.records import TrialRecord
 from simeval.replay import StoredObjects
 from simeval.report.html import Picture
-from simeval.report.summary import PROTOCOLS, names_but_for, records_by_name, success_metric, summarise
+from simeval.report.summary import PROTOCOLS, can_be_shown, names_but_for, records_by_name, success_metric, summarise
 from simeval.stats import rate
 from simeval.store import Run
 
@@ -88,7 +88,7 @@ class Trials:
         return {
             name: list({
                 (r.object_code, r.scale, r.grasp_type, r.index, r.seed): r for r in records
-                if r.rotation and np.isfinite([*r.rotation, *r.translation, *r.joints]).all()
+                if can_be_shown(r)
             }.values())
             for name, records in self.by_name.items()
         }  # fmt: skip

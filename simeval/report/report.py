@@ -7,15 +7,13 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from simeval.errors import DataError, SettingError, SimevalError, unknown_name
 from simeval.motion import Motion, record_motions
 from simeval.records import TrialRecord
 from simeval.replay import StoredObjects, StoredTrial, restore_trial
 from simeval.report import html
 from simeval.report.scenes import hand_scene, object_scene
-from simeval.report.summary import PROTOCOLS, outcome_counts, records_by_name, summarise
+from simeval.report.summary import PROTOCOLS, can_be_shown, outcome_counts, records_by_name, summarise
 from simeval.report.tables import html_tables
 from simeval.report.viewer import describe, object_key, scene_of
 from simeval.stats import paired_difference
@@ -132,11 +130,6 @@ def choose_trials(by_name: Mapping[str, Sequence[TrialRecord]], count: int) -> l
         if len(chosen) >= count:
             break
     return list(chosen.values())
-
-
-def can_be_shown(record: TrialRecord) -> bool:
-    """Whether a trial has a grasp, of finite numbers."""
-    return bool(record.rotation) and bool(np.isfinite([*record.rotation, *record.translation, *record.joints]).all())
 
 
 def check_can_be_shown(record: TrialRecord) -> None:

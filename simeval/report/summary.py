@@ -110,6 +110,11 @@ def summarise(runs: Sequence[Run], group_by: GroupBy = None) -> list[MetricRow]:
     return rows
 
 
+def can_be_shown(record: TrialRecord) -> bool:
+    """Whether a trial has a grasp, of finite numbers."""
+    return bool(record.rotation) and bool(np.isfinite([*record.rotation, *record.translation, *record.joints]).all())
+
+
 def success_metric(protocol: str) -> str:
     """Name of the metric that is the share of a protocol's trials that succeed."""
     return f"{protocol.replace('-', '_')}_success"
