@@ -44,14 +44,14 @@ def source_loop() -> float:
     model = GraspModel.fresh(config, fit_scale(CodeSpec(), codes), fit_basis(torch.randn(64, 22), 15))
     shape = describe(load_embedded(CODE), config.network.geometry)
     packed, first = model.network.pack([shape]), torch.tensor([0])
-    told = model.condition([config.types[0]])
+    told = model.condition([config.types[0]])[None]
 
     @torch.no_grad()
     def one() -> None:
         x = torch.randn(1, config.code.size)
         for t in reversed(range(config.steps)):
             encoded = model.network.encode(packed, first)
-            x = model.network(x, torch.tensor([t]), told, encoded, first, None)
+            x = model.network(x, model.network.tell(torch.tensor([t]), told), encoded, first, None)[0]
 
     return seconds([lambda: [one() for _ in range(LOOP)]] * (1 + REPEATS)) / LOOP
 

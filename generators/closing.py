@@ -6,7 +6,6 @@ than a sphere moves, each step may go as far as the nearest sphere's clearance a
 
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,11 @@ SPACING = 0.009  # m between spheres along a capsule
 BOX_SPACING = 0.011  # m between the points of a box
 SLIDE_STEPS, CLOSE_STEPS = 24, 28
 SMALLEST_STEP, LARGEST_STEP = 0.01, 0.3  # of the way from start to goal
-FAR = 0.005  # m
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HandSpheres:
-    """Spheres that fill the hand; a box is filled with spheres and has points (radius 0) on its edges."""
+    """Spheres that fill the hand, link by link; a box is filled with spheres and has points (radius 0) on its edges."""
 
     link: NDArray[np.intp]  # (S,) link that carries each sphere
     center: Array  # (S, 3) m, in the link's frame
@@ -36,11 +34,15 @@ class HandSpheres:
     lever: Array  # (22, S) m, farthest a sphere can be from a joint that moves it; 0 where it doesn't
     moved_by: NDArray[np.bool_]  # (23, 22) whether a joint moves a link
     joint_finger: NDArray[np.intp]  # (22,) index into FINGER_NAMES
+    parts: NDArray[np.intp]  # (P,) links that have spheres
+    of_part: NDArray[np.intp]  # (P,) first sphere of each
+    of_finger: NDArray[np.intp]  # (6,) first sphere of the palm and of each finger
 
-    def place(self, joints: Array) -> Array:
-        """Centres (N, S, 3) [m] in the palm frame at joints (N, 22) rad."""
+    def place(self, joints: Array, some: NDArray[np.intp] | None = None) -> Array:
+        """Centres (N, S, 3) [m] in the palm frame at joints (N, 22) rad, or those of `some` spheres."""
         turn, shift = load_hand().link_transforms(joints)
-        return (turn[:, self.link] @ self.center[:, :, None])[..., 0] + shift[:, self.link]
+        link, center = (self.link, self.center) if some is None else (self.link[some], self.center[some])
+        return (turn[:, link] @ center[:, :, None])[..., 0] + shift[:, link]
 
 
 @cache
@@ -63,14 +65,11 @@ def hand_spheres() -> HandSpheres:
     joint_finger = np.array([FINGER_NAMES.index(name[:2]) for name in hand.joint_names])
     lever = np.array([_lever(hand, moved_by, j, links, centers) for j in range(len(joint_finger))])
     finger = np.where(links == 0, -1, joint_finger[links - 1])
-    return HandSpheres(links, centers, np.concatenate(radius), finger, lever, moved_by, joint_finger)
-
-
-class Closed(NamedTuple):
-    """Hands after their fingers closed."""
-
-    joints: Array  # (N, 22) rad
-    clearance: Array  # (N, S) m; beyond `FAR` a lower bound
+    parts, of_part = np.unique(links, return_index=True)
+    of_finger = np.unique(finger, return_index=True)[1]
+    return HandSpheres(
+        links, centers, np.concatenate(radius), finger, lever, moved_by, joint_finger, parts, of_part, of_finger
+    )
 
 
 class Clearance:
@@ -92,12 +91,12 @@ class Clearance:
         self._translation = self._translation + offset
         self.value -= np.linalg.norm(offset, axis=1)[:, None]
 
-    def bend(self, joints: Array) -> None:
-        """Move the fingers to `joints` (N, 22); bounds shrink by how far each sphere went."""
-        local = hand_spheres().place(joints)
-        step = local - self.local
-        self.value -= np.sqrt(np.einsum("nsi,nsi->ns", step, step))
-        self.local = local
+    def bend(self, joints: Array, moving: NDArray[np.intp]) -> None:
+        """Move the fingers to `joints` (N, 22), which moves only the spheres `moving`; bounds shrink by how far."""
+        local = hand_spheres().place(joints, moving)
+        step = local - self.local[:, moving]
+        self.value[:, moving] -= np.sqrt(np.einsum("nsi,nsi->ns", step, step))
+        self.local[:, moving] = local
 
     def refine(self, horizon: Array | float) -> Array:
         """Return (N, S) clearances, exact wherever below `horizon` [m], which is (N, S) or broadcasts to it."""
@@ -138,7 +137,7 @@ def slide(
 
 def close_fingers(
     distance: ObjectDistance, rotation: Array, translation: Array, start: Array, goal: Array, reach: float
-) -> Closed:
+) -> tuple[Array, Clearance]:
     """Close the fingers, then the thumb, along the line from `start` to `goal` (N, 22) rad and past it.
 
     A link that touches the object stops the joints that carry it; the joints beyond go on, so that fingers wrap.
@@ -152,6 +151,9 @@ def close_fingers(
         start: (N, 22) rad.
         goal: (N, 22) rad.
         reach: how far to go, in units of the way from start to goal.
+
+    Returns:
+        joints (N, 22) rad where the fingers stopped, and the clearance there.
     """
     spheres = hand_spheres()
     state = Clearance(distance, rotation, translation, start)
@@ -159,26 +161,27 @@ def close_fingers(
     rate = goal - start  # (N, 22) rad per unit of the way
     joints = _close(state, start, np.where(is_thumb, 0, rate), reach, None)
     joints = _close(state, joints, np.where(is_thumb, rate, 0), reach, joints)
-    return Closed(joints, state.refine(FAR))
+    return joints, state
 
 
 def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle: Array | None) -> Array:
     """Advance the joints whose `rate` (N, 22) isn't 0; `obstacle` (N, 22): joints of fingers to stop at."""
     hand, spheres = load_hand(), hand_spheres()
+    capsules = None if obstacle is None else _finger_capsules(obstacle)
     way = np.zeros((len(joints), len(FINGERS)))
     free = rate != 0
+    moving = np.flatnonzero(spheres.moved_by[spheres.link] @ free.any(axis=0))
     stride = np.full((len(joints), len(FINGERS)), LARGEST_STEP)  # of the way, how far the next look goes
     value = state.refine(TOUCH)
     for _ in range(CLOSE_STEPS):
-        if obstacle is not None:
-            value = np.minimum(value, _finger_clearance(state.local, obstacle))
-        for link in np.unique(spheres.link[spheres.link > 0]):
-            touching = (value[:, spheres.link == link] < TOUCH).any(axis=1)
-            free[touching] &= ~spheres.moved_by[link]
+        if capsules is not None:
+            value = np.minimum(value, _finger_clearance(state.local, *capsules))
+        touching = np.logical_or.reduceat(value < TOUCH, spheres.of_part, axis=1)  # (N, P)
+        free &= ~(touching @ spheres.moved_by[spheres.parts])
         speed = (np.abs(rate) * free) @ spheres.lever  # (N, S) m per unit of the way
         with np.errstate(divide="ignore", invalid="ignore"):
             allowed = np.where(speed > 0, np.maximum(value, 0) / speed, np.inf)  # (N, S)
-        allowed = np.stack([allowed[:, spheres.finger == f].min(axis=1) for f in range(len(FINGERS))], axis=1)
+        allowed = np.minimum.reduceat(allowed, spheres.of_finger, axis=1)[:, 1:]  # (N, 5): not of the palm
         step = np.clip(np.minimum(allowed, stride), SMALLEST_STEP, np.maximum(reach - way, 0))
         way += step
         target = joints + np.where(free, rate * step[:, spheres.joint_finger], 0)
@@ -187,22 +190,25 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
         if np.array_equal(clipped, joints):
             break
         joints = clipped
-        state.bend(joints)
+        state.bend(joints, moving)
         stride = np.clip(2 * (allowed - step), 2 * SMALLEST_STEP, LARGEST_STEP)
         horizon = np.where(speed > 0, speed * stride[:, spheres.finger] + TOUCH, -np.inf)
         value = state.refine(horizon)
     return joints
 
 
-def _finger_clearance(local: Array, obstacle: Array) -> Array:
-    """Clearance (N, S) [m] between the thumb's spheres and the other fingers' capsules; infinite elsewhere."""
-    hand, spheres = load_hand(), hand_spheres()
-    thumb = spheres.finger == FINGER_NAMES.index("TH")
-    center = local[:, thumb]  # palm frame, as the capsules
-    start, end, radius = hand.capsule_segments(obstacle)
+def _finger_capsules(joints: Array) -> tuple[Array, Array, Array]:
+    """Start and axis (N, 12, 3) [m], palm frame, and radius (12,) [m] of all fingers' capsules but the thumb's."""
+    start, end, radius = load_hand().capsule_segments(joints)
     others = slice(0, 12)  # the capsules come finger by finger, the thumb's three last
-    start, axis, radius = start[:, others], (end - start)[:, others], radius[others]
-    offset = center[:, :, None] - start[:, None]  # (N, T, 12, 3)
+    return start[:, others], (end - start)[:, others], radius[others]
+
+
+def _finger_clearance(local: Array, start: Array, axis: Array, radius: Array) -> Array:
+    """Clearance (N, S) [m] between the thumb's spheres and the other fingers' capsules; infinite elsewhere."""
+    spheres = hand_spheres()
+    thumb = spheres.finger == FINGER_NAMES.index("TH")
+    offset = local[:, thumb, None] - start[:, None]  # (N, T, 12, 3)
     along = np.einsum("ntki,nki->ntk", offset, axis) / np.einsum("nki,nki->nk", axis, axis)[:, None]
     nearest = np.clip(along, 0, 1)[..., None] * axis[:, None]
     gap = np.linalg.norm(offset - nearest, axis=3) - radius

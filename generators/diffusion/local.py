@@ -63,18 +63,22 @@ class Look(nn.Module):
         its size, and where it is; the joints.
         """
         field, back = packed.field, hands.rotation.mT
-        spheres, origin = hand_tensors(str(hands.joints.device)), hands.translation[:, None]
-        distance, outward = field.signed_and_gradient(place(spheres, hands), which)
-        clearance = distance - spheres.radius
-        outward = (outward @ hands.rotation) * torch.exp(-clearance.clamp(min=0) / NEAR)[..., None]
-        around = field.signed(self.probe @ back + origin, which)
+        spheres = hand_tensors(str(hands.joints.device))
         radius, center = packed.radius[which, None], field.center[which]
-        whole = field.signed(self.basis * radius[..., None] @ back + center[:, None], which) / radius
+        points = [
+            place(spheres, hands), self.probe @ back + hands.translation[:, None],
+            self.basis * radius[..., None] @ back + center[:, None],
+        ]  # fmt: skip
+        sizes = [part.shape[1] for part in points]
+        distance, outward = field.signed_and_gradient(torch.cat(points, dim=1), which, sizes[0])
+        near, around, whole = distance.split(sizes, dim=1)
+        clearance = near - spheres.radius
+        outward = (outward @ hands.rotation) * torch.exp(-clearance.clamp(min=0) / NEAR)[..., None]
         middle = ((center - hands.translation)[:, None] @ hands.rotation)[:, 0] - self.point
         joints = 2 * (hands.joints - spheres.lower) / (spheres.upper - spheres.lower) - 1
         return torch.cat([
             torch.tanh(clearance / NEAR), torch.tanh(clearance / TOUCHING), outward.flatten(1),
-            torch.tanh(around / AROUND), whole, (radius / 0.1).log(), middle / AROUND, joints,
+            torch.tanh(around / AROUND), whole / radius, (radius / 0.1).log(), middle / AROUND, joints,
         ], dim=1)  # fmt: skip
 
 
@@ -90,9 +94,9 @@ class Block(nn.Module):
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """(B, width) to (B, width)."""
-        gain, offset = self.film(condition).chunk(2, dim=1)
+    def forward(self, x: Tensor, film: Tensor) -> Tensor:
+        """(A, B, width), scaled and shifted as (A, B or 1, 2 · width) says, to (A, B, width)."""
+        gain, offset = film.chunk(2, dim=2)
         return x + self.outer(nn.functional.gelu(self.inner(self.norm(x) * (1 + gain) + offset)))
 
 
@@ -129,18 +133,22 @@ class LocalDenoiser(nn.Module):
         """Choose some objects (K,) of those packed."""
         return Scene(packed, objects)
 
+    def tell(self, step: Tensor, condition: Tensor) -> list[Tensor]:
+        """As `Denoiser.tell`: (A, R, 2 · width) by which each block scales and shifts."""
+        told = self.condition(torch.cat([self.step(step.float()).expand(len(condition), -1, -1), condition], dim=2))
+        return [block.film(told) for block in self.blocks]
+
     def forward(
-        self, noised: Tensor, step: Tensor, condition: Tensor, scene: Scene, owner: Tensor, guess: Grasps
-    ) -> Tensor:
-        """Predict (B, D) from noised (B, D), step (B,), condition (B, C), objects named by `owner` (B,), a guess."""
+        self, noised: Tensor, told: Sequence[Tensor], scene: Scene, owner: Tensor, guess: Grasps
+    ) -> Tensor:  # fmt: skip
+        """Predict as `Denoiser`, from what the hands of `guess` (B) see."""
         seen = self.look(guess, scene.packed, scene.objects[owner])
-        told = self.condition(torch.cat([self.step(step.float()), condition], dim=1))
-        x = self.inner(torch.cat([seen, self._turned(noised, guess.rotation)], dim=1))
-        for block in self.blocks:
-            x = block(x, told)
+        x = self.inner(torch.cat([seen, self._turned(noised, guess.rotation)], dim=1).repeat(len(told[0]), 1, 1))
+        for block, film in zip(self.blocks, told, strict=True):
+            x = block(x, film)
         return self._turned(self.outer(self.norm(x)), guess.rotation.mT)
 
     def _turned(self, code: Tensor, rotation: Tensor) -> Tensor:
-        """Codes (B, D) with their directions and translation as rows times `rotation` (B, 3, 3)."""
-        joints, vectors = code[:, : self.joint_size], code[:, self.joint_size :]
-        return torch.cat([joints, (vectors.unflatten(1, (-1, 3)) @ rotation).flatten(1)], dim=1)
+        """Codes (…, B, D) with their directions and translation as rows times `rotation` (B, 3, 3)."""
+        joints, vectors = code[..., : self.joint_size], code[..., self.joint_size :]
+        return torch.cat([joints, (vectors.unflatten(-1, (-1, 3)) @ rotation).flatten(-2)], dim=-1)

@@ -18,7 +18,7 @@ from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
 from simeval.generators.diffusion.local import LocalDenoiser, Scene
 from simeval.generators.diffusion.network import Denoiser
-from simeval.generators.diffusion.noise import Schedule, make_schedule, parts, sample
+from simeval.generators.diffusion.noise import Schedule, chosen_steps, make_schedule, parts, sample
 from simeval.grasp import JOINT_COUNT
 from simeval.taxonomy import GRASP_TYPES
 
@@ -26,6 +26,8 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIMIT, WIDE = 1.2, 3.0
 """Clean codes are clipped to ± this while sampling: where they are scaled by their range, and where by their spread."""
 OUTCOMES = ("fails", "holds")
+FEW = 4
+"""From so many rows on a matrix product rounds each row alike; of fewer, as many are multiplied as there are grasps."""
 
 
 class Objects(NamedTuple):
@@ -90,12 +92,18 @@ class GraspModel:
     def predict(
         self, noised: Tensor, t: Tensor, condition: Tensor, objects: Objects, clean: Tensor | None = None
     ) -> Tensor:
-        """Ask the denoiser.
+        """Ask the denoiser: (B, D) of noised (B, D) at steps `t` (B,) and condition (B, C). The rest as in `ask`."""
+        return self.ask(noised, t, self.network.tell(t, condition[None]), objects, clean)[0]
+
+    def ask(
+        self, noised: Tensor, t: Tensor, told: Sequence[Tensor], objects: Objects, clean: Tensor | None = None
+    ) -> Tensor:
+        """Ask the denoiser: (A, B, D), as told A times.
 
         Args:
             noised: (B, D).
-            t: (B,) steps of the schedule.
-            condition: (B, C).
+            t: (B,) steps of the schedule, or (1,) of all.
+            told: of the denoiser's `tell`.
             objects: of the grasps.
             clean: (B, D), what the grasps have been guessed to be; by default the noised ones, less the more noise.
         """
@@ -103,7 +111,7 @@ class GraspModel:
         if self.config.local:
             found = self.schedule.signal.to(noised)[t, None] * noised if clean is None else clean
             guess = self.read(found.clamp(-WIDE, WIDE), objects.place, objects.posture)
-        return self.network(noised, t, condition, objects.encoded, objects.owner, guess)
+        return self.network(noised, told, objects.encoded, objects.owner, guess)
 
     def clean(self, noised: Tensor, t: Tensor, predicted: Tensor) -> Tensor:
         """Clean grasps (B, D) that predictions at steps `t` (B,) stand for."""
@@ -135,18 +143,14 @@ class GraspModel:
         place = Place(torch.tensor(shape.center).expand(count, -1), torch.full((count,), shape.radius).double())
         posture = self.postures([kind] * count)
         encoded = self.network.encode(self.network.pack([shape]), torch.tensor([0]))
-        told = self.condition([kind] * count)
-        asked = 1 + bool(guidance)  # once told, and once not
-        told = torch.cat([told, torch.zeros_like(told)])[: asked * count]
-        objects = Objects(
-            encoded, torch.zeros(asked * count, dtype=torch.long),
-            Place(*(p.float().repeat(asked, *[1] * (p.ndim - 1)) for p in place)), posture.repeat(asked, 1),
-        )  # fmt: skip
+        condition = self.condition([kind] * count)[None]
+        if guidance:  # ask once told, and once not
+            condition = torch.cat([condition, torch.zeros_like(condition)])
+        told = self._tell(chosen_steps(self.config.steps, steps), condition)
+        objects = Objects(encoded, torch.zeros(count, dtype=torch.long), Place(*(p.float() for p in place)), posture)
 
         def denoise(x: Tensor, t: int, clean: Tensor | None) -> Tensor:
-            at = torch.full((asked * count,), t)
-            clean = None if clean is None else clean.repeat(asked, 1)
-            found, *blind = self.predict(x.repeat(asked, 1), at, told, objects, clean).split(count)
+            found, *blind = self.ask(x, torch.tensor([t]), told[t], objects, clean)
             return found + guidance * (found - blind[0]) if blind else found
 
         unit = sample(
@@ -154,6 +158,14 @@ class GraspModel:
             (lambda k: noise[:, k + 1]) if ancestral else None, self.limit,
         )  # fmt: skip
         return self.read(unit.double(), place, posture.double())
+
+    def _tell(self, steps: Sequence[int], condition: Tensor) -> dict[int, Sequence[Tensor]]:
+        """What the denoiser makes of each step and of condition (A, B, C), whose B are all alike."""
+        asked, count, _ = condition.shape
+        if asked * count < FEW:
+            return {t: self.network.tell(torch.full((count,), t), condition) for t in steps}
+        once = self.network.tell(torch.tensor(steps), condition[:, :1].expand(-1, len(steps), -1))
+        return {t: [part[:, k, None] for part in once] for k, t in enumerate(steps)}
 
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors` (weights in half precision).

@@ -130,12 +130,21 @@ class Denoiser(nn.Module):
         size = (packed.radius[objects, None] / 0.1).log()
         return torch.cat([found, size], dim=1) if self.sized else found
 
-    def forward(
-        self, noised: Tensor, step: Tensor, condition: Tensor, encoded: Tensor, owner: Tensor, guess: Grasps | None
-    ) -> Tensor:
-        """Predict (B, D) from noised (B, D), step (B,), condition (B, C) and objects (K, F), named by `owner` (B,).
+    def tell(self, step: Tensor, condition: Tensor) -> list[Tensor]:
+        """What a denoiser makes of steps (R,), each with A conditions (A, R, C): tensors (A, R, …) for `forward`."""
+        return [torch.cat([self.step(step.float()).expand(len(condition), -1, -1), condition], dim=2)]
 
-        `guess`, what the grasps may be, is not looked at.
+    def forward(
+        self, noised: Tensor, told: Sequence[Tensor], encoded: Tensor, owner: Tensor, guess: Grasps | None
+    ) -> Tensor:  # fmt: skip
+        """Predict (A, B, D) from noised (B, D), as told A times.
+
+        Args:
+            noised: (B, D).
+            told: of `tell` for the B, or for one step and condition that all share: (A, B or 1, …).
+            encoded: (K, F) objects.
+            owner: (B,) which of them.
+            guess: what the grasps may be; not looked at.
         """
-        embedded = self.value(noised).flatten(1), self.step(step.float())
-        return self.layers(torch.cat([*embedded, condition, encoded[owner]], dim=1))
+        parts = self.value(noised).flatten(1), told[0], encoded[owner]
+        return self.layers(torch.cat([part.expand(len(told[0]), len(noised), -1) for part in parts], dim=2))

@@ -66,6 +66,11 @@ def parts(
     return predicted, (noised - a * predicted) / s.clamp(min=1e-3)
 
 
+def chosen_steps(total: int, steps: int) -> list[int]:
+    """Which `steps` of `total` a sampler takes, evenly spread, the last and the first among them."""
+    return torch.linspace(total - 1, 0, min(steps, total)).round().long().tolist()
+
+
 def sample(
     denoise: Callable[[Tensor, int, Tensor | None], Tensor], start: Tensor, schedule: Schedule, kind: Prediction,
     steps: int, fresh: Callable[[int], Tensor] | None = None, limit: float | None = None,
@@ -77,12 +82,11 @@ def sample(
         start: (B, D) pure noise.
         schedule: with T steps.
         kind: what `denoise` predicts.
-        steps: how many of the T are taken, evenly spread, the last and the first among them.
+        steps: how many of the T are taken, see `chosen_steps`.
         fresh: noise (B, D) of the k-th step taken; None: deterministic.
         limit: clean grasps are clipped to ± this at every step.
     """
-    total = len(schedule.signal)
-    chosen = torch.linspace(total - 1, 0, min(steps, total)).round().long().tolist()
+    chosen = chosen_steps(len(schedule.signal), steps)
     x, found = start, None
     for k, t in enumerate(chosen):
         clean, noise = parts(kind, schedule, t, x, denoise(x, t, found))
