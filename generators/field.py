@@ -91,19 +91,15 @@ class Field:
 
         That is (B, Q, 3), or (B, `first`, 3) of so many points of each.
         """
-        v, (x, y, z), beyond, outer = self._cell(points, which)
-        x_rest, y_rest, z_rest = 1 - x, 1 - y, 1 - z
-        c00, c01, c10, c11 = edges = [v[k] * z_rest + v[k + 1] * z for k in (0, 2, 4, 6)]
-        near, far = c00 * y_rest + c01 * y, c10 * y_rest + c11 * y
-        distance = near * x_rest + far * x + outer
-        if first is not None:
-            (c00, c01, c10, c11), v, beyond = ([part[:, :first] for part in several] for several in (edges, v, beyond))
-            near, far, x, y, x_rest, y_rest = (part[:, :first] for part in (near, far, x, y, x_rest, y_rest))
-        below, above = (v[1] - v[0]) * y_rest + (v[3] - v[2]) * y, (v[5] - v[4]) * y_rest + (v[7] - v[6]) * y
-        slope = torch.stack([far - near, (c01 - c00) * x_rest + (c11 - c10) * x, below * x_rest + above * x], dim=-1)
-        away = torch.nn.functional.normalize(torch.stack(list(beyond), dim=-1), dim=-1, eps=1e-6)
+        cell = self._cell(points, which)
+        some = cell.first(first)
+        (x, y, _), v, (c00, c01, c10, c11) = some.offset, some.corners, some.along_z()
+        near, far = c00 * (1 - y) + c01 * y, c10 * (1 - y) + c11 * y
+        below, above = (v[1] - v[0]) * (1 - y) + (v[3] - v[2]) * y, (v[5] - v[4]) * (1 - y) + (v[7] - v[6]) * y
+        slope = torch.stack([far - near, (c01 - c00) * (1 - x) + (c11 - c10) * x, below * (1 - x) + above * x], dim=-1)
+        away = torch.nn.functional.normalize(some.beyond.movedim(0, -1).contiguous(), dim=-1, eps=1e-6)
         slope = slope / self.spacing[which, None, None] + away
-        return distance, torch.nn.functional.normalize(slope, dim=-1, eps=1e-6)
+        return cell.distance(), torch.nn.functional.normalize(slope, dim=-1, eps=1e-6)
 
     def _cell(self, points: Tensor, which: Tensor) -> "_Cell":
         spacing, shape = self.spacing[which, None], self.shape[which]
@@ -121,7 +117,7 @@ class Field:
         plane = ny * row
         ahead = (0, row, plane, plane + row)
         corners = tuple(torch.take(self.values, first + (step + up)) for step in ahead for up in (0, 1))
-        return _Cell(corners, (inside - cell).unbind(), beyond.unbind(), outer)
+        return _Cell(corners, inside - cell, beyond, outer)
 
     def normal(self, points: Tensor, which: Tensor) -> Tensor:
         """Outward unit normals (B, K, 3) at points (B, K, 3), by central differences; differentiable."""
@@ -136,9 +132,14 @@ class _Cell(NamedTuple):
     """The cells that points lie in."""
 
     corners: tuple[Tensor, ...]  # 8 × (B, Q) m: z the fastest, x the slowest
-    offset: tuple[Tensor, ...]  # 3 × (B, Q), place in the cell from 0 to 1
-    beyond: tuple[Tensor, ...]  # 3 × (B, Q), how far outside the grid, in cells
+    offset: Tensor  # (3, B, Q) place in the cell from 0 to 1
+    beyond: Tensor  # (3, B, Q) how far outside the grid, in cells
     outer: Tensor  # (B, Q) m, distance to the grid
+
+    def first(self, count: int | None) -> "_Cell":
+        """Those of the first `count` points."""
+        corners = tuple(corner[:, :count] for corner in self.corners)
+        return _Cell(corners, self.offset[..., :count], self.beyond[..., :count], self.outer[:, :count])
 
     def along_z(self) -> tuple[Tensor, ...]:
         """Interpolate along z: (B, Q) at the four edges."""

@@ -1,7 +1,7 @@
 """A denoiser that sees the object from the hand: distances at the hand's parts and around it, in the hand's frame."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -136,7 +136,7 @@ class LocalDenoiser(nn.Module):
     def tell(self, step: Tensor, condition: Tensor) -> list[Tensor]:
         """As `Denoiser.tell`: (A, R, 2 · width) by which each block scales and shifts."""
         told = self.condition(torch.cat([self.step(step.float()).expand(len(condition), -1, -1), condition], dim=2))
-        return [block.film(told) for block in self.blocks]
+        return [block.film(told) for block in cast("Sequence[Block]", self.blocks)]
 
     def forward(
         self, noised: Tensor, told: Sequence[Tensor], scene: Scene, owner: Tensor, guess: Grasps
