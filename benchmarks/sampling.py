@@ -1,12 +1,15 @@
-"""How fast grasps are sampled on one CPU core: `python -m simeval.benchmarks.sampling [--data DIR]`.
+"""How fast grasps are sampled on a CPU: `python -m simeval.benchmarks.sampling [--data DIR]`.
 
-Three ways: 1,000 grasps of one object in a batch; the first request of 16 for an object that has just been loaded; and
-the source system's loop, one grasp at a time with the object encoded again at every step. Prints a Markdown table.
+1,000 grasps of one object in a batch, and one at a time; a request of 16 for an object that has just been loaded, and a
+second one; and the source system's loop, one grasp at a time with the object encoded again at every step. Networks run
+in one thread; the distances to a new object, which libigl measures, in as many as there are cores. The objects are
+embedded ones, or with --data real ones of dexgraspnet-test. Prints a Markdown table.
 """
 
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,15 +19,29 @@ from simeval.errors import clear_exit
 from simeval.generator import GraspRequest
 from simeval.generators.diffusion.coding import CodeSpec, fit_basis, fit_scale
 from simeval.generators.diffusion.config import PRESETS
-from simeval.generators.diffusion.generator import Diffusion, shipped
+from simeval.generators.diffusion.generator import Diffusion, described, shipped
 from simeval.generators.diffusion.geometry import describe
 from simeval.generators.diffusion.model import GraspModel
-from simeval.objects import ObjectModel, load_embedded
+from simeval.generators.field import make_grid
+from simeval.metrics.distance import object_distance
+from simeval.objects import ObjectLibrary, ObjectModel, load_embedded
+from simeval.suites import load_suite
 
 CODE = "embedded-jar-04"
 OTHERS = tuple(f"embedded-{name}-0{k}" for name in ("bottle", "mug", "block", "tumbler", "hammer") for k in (0, 1))
+SUITE, EVERY = "dexgraspnet-test", 37
+"""A suite of real objects, and of its requests every so many-th, whose objects are taken."""
 BATCH, REQUEST, LOOP = 1000, 16, 3
 REPEATS = 3
+
+
+def some_objects(data: Path | None) -> list[ObjectModel]:
+    """Load real objects, or embedded ones where there is no `data`. Errors as of `ObjectLibrary.load`."""
+    if data is None:
+        return [load_embedded(code) for code in (CODE, *OTHERS)]
+    library = ObjectLibrary(data)
+    requests = load_suite(SUITE).requests[::EVERY]
+    return [library.load(code, scale) for code, scale in dict.fromkeys((r.object, r.scale) for r in requests)]
 
 
 def seconds(work: Sequence[Callable[[], object]]) -> float:
@@ -62,11 +79,13 @@ def main() -> None:
     parser.add_argument(
         "--weights", action="append", help="a preset or a folder; repeatable. Default: all shipped ones"
     )
-    chosen = parser.parse_args().weights or shipped()
+    parser.add_argument("--data", type=Path, help="folder with DexGraspNet's data. Default: embedded objects")
+    options = parser.parse_args()
     torch.set_num_threads(1)
+    known, *others = some_objects(options.data)
     loop = source_loop()
-    rows = [["source's loop", "", f"{1 / loop:.2f}", "1", ""]]
-    for weights in chosen:
+    rows = [["source's loop", "", "", f"{1 / loop:.2f}", "1", "", ""]]
+    for weights in options.weights or shipped():
         for contact in (False, True):
             generator = Diffusion(weights, contact=contact)
 
@@ -75,12 +94,19 @@ def main() -> None:
             ) -> Callable[[], object]:
                 return lambda: made.generate(GraspRequest(model, kind, count, 0))
 
-            many = seconds([request(load_embedded(CODE), BATCH)] * (1 + REPEATS))
-            few = seconds([request(load_embedded(code), REQUEST) for code in OTHERS])
-            rate = BATCH / many
-            rows.append([weights, "yes" if contact else "no", f"{rate:.0f}", f"{rate * loop:.0f}", f"{few:.2f}"])
-    headers = ["weights", "contact", "grasps / s", "times the loop", f"first request of {REQUEST} for an object [s]"]
-    print(f"{BATCH} grasps of one object (embedded data), one core, weights loaded.\n")
+            many = seconds([request(known, BATCH)] * (1 + REPEATS))
+            one = seconds([request(known, 1)] * (1 + REPEATS))
+            for kept in (make_grid, object_distance, described):
+                kept.cache_clear()  # no object is known
+            first, again = (seconds([request(model, REQUEST) for model in others]) for _ in range(2))
+            rates = [f"{BATCH / many:.0f}", f"{BATCH / many * loop:.0f}"]
+            rows.append([weights, "yes" if contact else "no", f"{1 / one:.1f}", *rates, f"{first:.2f}", f"{again:.2f}"])
+    headers = [
+        "weights", "contact", "one at a time [grasps / s]", f"{BATCH} in a batch [grasps / s]", "times the loop",
+        f"first request of {REQUEST} for an object [s]", "second [s]",
+    ]  # fmt: skip
+    data = "embedded" if options.data is None else f"real, {SUITE}"
+    print(f"Grasps of one object ({data}), one core, weights loaded; {len(others)} objects' requests, median.\n")
     print(markdown_table(headers, rows))
 
 

@@ -103,7 +103,7 @@ class Diffusion:
         return GraspBatch.concatenate(found)
 
     def _sample(self, model: ObjectModel, kind: str, count: int, seed: int) -> GraspBatch:
-        shape = _shape(model, self.model.config.network.geometry)
+        shape = described(model, self.model.config.network.geometry)
         with one_thread():
             drawn = self.model.generate(
                 shape, kind, count * self.best_of, seed, self.steps, self.ancestral, self.guidance
@@ -138,6 +138,7 @@ def kept_model(folder: Path) -> GraspModel:
     return load_model(folder)
 
 
-@lru_cache(maxsize=8)
-def _shape(model: ObjectModel, code: GeometryCode) -> Shape:
+@lru_cache(maxsize=16)
+def described(model: ObjectModel, code: GeometryCode) -> Shape:
+    """Describe an object, kept per process. Errors as in `describe`."""
     return describe(model, code)
