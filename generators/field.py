@@ -111,9 +111,9 @@ class Field:
         squared = x2 + y2 + z2
         outer = torch.where(squared.detach() > 0, spacing * (squared + 1e-12).sqrt(), 0.0)
         cell = torch.minimum(inside.detach().floor(), last - 1)
-        x, y, z = cell.long()
-        ny, row = shape[:, 1, None], shape[:, 2, None]
-        first = self.start[which, None] + (x * ny + y) * row + z
+        x, y, z = cell
+        _, ny, row = shape.T[..., None]
+        first = self.start[which, None] + ((x * ny + y) * row + z).long()  # exact: a grid has less than 2²⁴ nodes
         plane = ny * row
         ahead = (0, row, plane, plane + row)
         corners = tuple(torch.take(self.values, first + (step + up)) for step in ahead for up in (0, 1))

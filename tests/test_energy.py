@@ -46,6 +46,16 @@ def start(model: ObjectModel, name: str, count: int) -> tuple[Field, State, torc
     return field, replace(state, contacts=contacts, share=shares(groups, [name] * n)), groups, which, kind
 
 
+def test_the_hand_can_be_moved_downhill_after_inference_mode(block):
+    hand_tensors.cache_clear()
+    with torch.inference_mode():
+        hand = hand_tensors()
+    field, state, _, which, kind = start(block, "tip", 2)
+    joints = state.joints.requires_grad_()
+    energy(hand, field, replace(state, joints=joints), which, kind, Weights()).sum().backward()
+    assert joints.grad is not None
+
+
 def test_field_is_the_exact_distance_but_for_the_grid(ball, block):
     field, rng = Field([make_grid(ball), make_grid(block)]), np.random.default_rng(1)
     points = rng.uniform(-0.06, 0.06, size=(2, 2000, 3))

@@ -117,7 +117,7 @@ class GraspModel:
         """Clean grasps (B, D) that predictions at steps `t` (B,) stand for."""
         return parts(self.config.prediction, self.schedule, t, noised, predicted)[0].clamp(-WIDE, WIDE)
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def generate(
         self, shape: Shape, kind: str, count: int, seed: int, steps: int = 0, ancestral: bool = True,
         guidance: float = 0.0,

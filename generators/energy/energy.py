@@ -84,11 +84,12 @@ def hand_tensors(device: str = "cpu") -> HandTensors:
     def tensor(x: object) -> Tensor:
         return torch.as_tensor(np.array(x), device=device)
 
-    return HandTensors(
-        tensor(link), tensor(center).float(), tensor(radius).float(), tensor(hand.lower).float(),
-        tensor(hand.upper).float(), tensor(a), tensor(b), tensor([k.preshape for k in kinds]).float(),
-        tensor([k.posture - k.preshape for k in kinds]).float(),
-    )  # fmt: skip
+    with torch.inference_mode(False):  # what is made in inference mode couldn't train later
+        return HandTensors(
+            tensor(link), tensor(center).float(), tensor(radius).float(), tensor(hand.lower).float(),
+            tensor(hand.upper).float(), tensor(a), tensor(b), tensor([k.preshape for k in kinds]).float(),
+            tensor([k.posture - k.preshape for k in kinds]).float(),
+        )  # fmt: skip
 
 
 def contact_groups(kind: GraspType) -> list[np.ndarray]:
