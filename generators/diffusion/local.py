@@ -138,9 +138,7 @@ class LocalDenoiser(nn.Module):
         told = self.condition(torch.cat([self.step(step.float()).expand(len(condition), -1, -1), condition], dim=2))
         return [block.film(told) for block in cast("Sequence[Block]", self.blocks)]
 
-    def forward(
-        self, noised: Tensor, told: Sequence[Tensor], scene: Scene, owner: Tensor, guess: Grasps
-    ) -> Tensor:  # fmt: skip
+    def forward(self, noised: Tensor, told: Sequence[Tensor], scene: Scene, owner: Tensor, guess: Grasps) -> Tensor:
         """Predict as `Denoiser`, from what the hands of `guess` (B) see."""
         seen = self.look(guess, scene.packed, scene.objects[owner])
         x = self.inner(torch.cat([seen, self._turned(noised, guess.rotation)], dim=1).repeat(len(told[0]), 1, 1))
