@@ -220,8 +220,10 @@ def test_whatever_a_policy_does_its_trials_count(
 def test_numbers_of_numpy_are_numbers(tmp_path: Path, recordings: Recordings, monkeypatch: pytest.MonkeyPatch) -> None:
     class Best:
         def decide(self, situation: Situation) -> Decision:
-            scores = np.arange(3) == 1
-            return Decision("tip", np.int64(3), np.argmax(scores))  # type: ignore[arg-type]
+            three: Any = np.int64(3)
+            scores = np.arange(len(situation.chances("tip", three))) == 1
+            assert len(situation.grasps("tip", three)) == len(scores)
+            return Decision("tip", three, np.argmax(scores))  # type: ignore[arg-type]
 
     monkeypatch.setitem(decide_module.REFERENCES, "best", lambda scene, seed: Best())
     [own] = execute(spec(tmp_path, recordings, policies=("best",), count=4)).values()

@@ -133,9 +133,14 @@ class Hearing:
         """
         if grasp_type is not None and grasp_type not in GRASP_TYPES:
             raise SettingError(f"no grasp type {grasp_type!r}")
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_ASKED:
-            raise SettingError(f"{count!r} grasps were asked for, expected 1 to {MOST_ASKED}")
-        return Asked(self._scene.object_code, self._scene.scale, grasp_type, count)
+        wrong = SettingError(f"{count!r} grasps were asked for, expected 1 to {MOST_ASKED}")
+        try:
+            number = operator.index(count)  # NumPy's, too
+        except TypeError:
+            raise wrong from None
+        if isinstance(count, bool) or not 1 <= number <= MOST_ASKED:
+            raise wrong
+        return Asked(self._scene.object_code, self._scene.scale, grasp_type, number)
 
     @property
     def classify_s(self) -> float:
@@ -189,8 +194,8 @@ class Decider:
                 return Undecided.REJECTED, str(found.reason)
             if not isinstance(found, Decision):
                 return Undecided.POLICY_FAILED, f"decide() gave {found!r:.60}"
-            found = replace(found, count=operator.index(found.count), index=operator.index(found.index))  # NumPy's, too
-            hearing.request(found.grasp_type, found.count)
+            asked = hearing.request(found.grasp_type, found.count)
+            found = replace(found, count=asked.count, index=operator.index(found.index))
             if not 0 <= found.index < found.count:
                 return Undecided.POLICY_FAILED, f"grasp {found.index} of {found.count} was decided on"
             return found
