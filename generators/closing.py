@@ -21,6 +21,7 @@ SPACING = 0.009  # m between spheres along a capsule
 BOX_SPACING = 0.011  # m between the points of a box
 SLIDE_STEPS, CLOSE_STEPS = 24, 28
 SMALLEST_STEP, LARGEST_STEP = 0.01, 0.3  # of the way from start to goal
+FAR = 0.005  # m
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,6 +109,19 @@ class Clearance:
         return self.value
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Closed:
+    """Hands after their fingers closed."""
+
+    joints: Array  # (N, 22) rad
+    state: Clearance
+
+    @property
+    def clearance(self) -> Array:
+        """Clearance (N, S) [m]; beyond `FAR` a lower bound."""
+        return self.state.refine(FAR)
+
+
 def slide(
     distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, direction: Array,
     travel: Array | float,
@@ -137,7 +151,7 @@ def slide(
 
 def close_fingers(
     distance: ObjectDistance, rotation: Array, translation: Array, start: Array, goal: Array, reach: float
-) -> tuple[Array, Clearance]:
+) -> Closed:
     """Close the fingers, then the thumb, along the line from `start` to `goal` (N, 22) rad and past it.
 
     A link that touches the object stops the joints that carry it; the joints beyond go on, so that fingers wrap.
@@ -151,9 +165,6 @@ def close_fingers(
         start: (N, 22) rad.
         goal: (N, 22) rad.
         reach: how far to go, in units of the way from start to goal.
-
-    Returns:
-        joints (N, 22) rad where the fingers stopped, and the clearance there.
     """
     spheres = hand_spheres()
     state = Clearance(distance, rotation, translation, start)
@@ -161,7 +172,7 @@ def close_fingers(
     rate = goal - start  # (N, 22) rad per unit of the way
     joints = _close(state, start, np.where(is_thumb, 0, rate), reach, None)
     joints = _close(state, joints, np.where(is_thumb, rate, 0), reach, joints)
-    return joints, state
+    return Closed(joints, state)
 
 
 def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle: Array | None) -> Array:

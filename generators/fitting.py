@@ -43,8 +43,8 @@ def fit_all(model: ObjectModel, grasps: GraspBatch, kinds: Sequence[str | None])
     translation, _ = slide(distance, grasps.rotation, back, opened, forward, far)
     holding = np.array([_holding(kind) for kind in kinds], dtype=bool).reshape(joints.shape)
     goal = np.where(holding, joints, opened + (joints - opened) / CLOSE_ON)
-    closed, _ = close_fingers(distance, grasps.rotation, translation, opened, goal, CLOSE_ON)
-    return grasps.with_(translation=translation, joints=closed)
+    closed = close_fingers(distance, grasps.rotation, translation, opened, goal, CLOSE_ON)
+    return grasps.with_(translation=translation, joints=closed.joints)
 
 
 def _way_back(distance: ObjectDistance, rotation: Array, translation: Array, joints: Array, forward: Array) -> Array:

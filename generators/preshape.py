@@ -108,9 +108,9 @@ def candidates(model: ObjectModel, kind: GraspType, count: int, rng: np.random.G
     if at.settle is not None:
         translation, _ = slide(distance, at.rotation, translation, at.start, at.settle, SETTLE)
     goal = at.start + (kind.posture - kind.preshape)
-    joints, clearance = close_fingers(distance, at.rotation, translation, at.start, goal, CLOSING_REACH)
-    grasps = GraspBatch(at.rotation, translation, joints)
-    shallow = np.flatnonzero(clearance.refine(0.0).min(axis=1) >= -1e-3 * DEEPEST.object)
+    closed = close_fingers(distance, at.rotation, translation, at.start, goal, CLOSING_REACH)
+    grasps = GraspBatch(at.rotation, translation, closed.joints)
+    shallow = np.flatnonzero(closed.clearance.min(axis=1) >= -1e-3 * DEEPEST.object)
     score = np.full(len(grasps), -np.inf)
     score[shallow] = hold_scores(model, kind, grasps[shallow])
     return _Candidates(grasps, score)
