@@ -9,6 +9,7 @@ embedded ones, or with --data real ones of dexgraspnet-test. Prints a Markdown t
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,6 +74,15 @@ def source_loop() -> float:
     return seconds([lambda: [one() for _ in range(LOOP)]] * (1 + REPEATS)) / LOOP
 
 
+def few(generator: Diffusion, models: Sequence[ObjectModel]) -> tuple[float, float]:
+    """Return the median time of a request for an object of which nothing is kept, and of a second one."""
+    for kept in (make_grid, object_distance, described):
+        kept.cache_clear()
+    kind = generator.model.config.types[0]
+    work = [partial(generator.generate, GraspRequest(model, kind, REQUEST, 0)) for model in models]
+    return seconds(work), seconds(work)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -88,17 +98,13 @@ def main() -> None:
     for weights in options.weights or shipped():
         for contact in (False, True):
             generator = Diffusion(weights, contact=contact)
-
-            def request(
-                model: ObjectModel, count: int, kind: str = generator.model.config.types[0], made: Diffusion = generator
-            ) -> Callable[[], object]:
-                return lambda: made.generate(GraspRequest(model, kind, count, 0))
-
-            many = seconds([request(known, BATCH)] * (1 + REPEATS))
-            one = seconds([request(known, 1)] * (1 + REPEATS))
-            for kept in (make_grid, object_distance, described):
-                kept.cache_clear()  # no object is known
-            first, again = (seconds([request(model, REQUEST) for model in others]) for _ in range(2))
+            kind = generator.model.config.types[0]
+            many, one = (
+                seconds([partial(generator.generate, GraspRequest(known, kind, count, 0))] * (1 + REPEATS))
+                for count in (BATCH, 1)
+            )
+            times = [few(generator, others) for _ in range(REPEATS)]
+            first, again = np.median(times, axis=0)
             rates = [f"{BATCH / many:.0f}", f"{BATCH / many * loop:.0f}"]
             rows.append([weights, "yes" if contact else "no", f"{1 / one:.1f}", *rates, f"{first:.2f}", f"{again:.2f}"])
     headers = [
