@@ -112,7 +112,7 @@ def main() -> None:
         f"first request of {REQUEST} for an object [s]", "second [s]",
     ]  # fmt: skip
     data = "embedded" if options.data is None else f"real, {SUITE}"
-    print(f"Grasps of one object ({data}), one core, weights loaded; {len(others)} objects' requests, median.\n")
+    print(f"Grasps of one object ({data}), networks in one thread, weights loaded; medians of requests.\n")
     print(markdown_table(headers, rows))
 
 

@@ -35,9 +35,6 @@ class HandSpheres:
     lever: Array  # (22, S) m, farthest a sphere can be from a joint that moves it; 0 where it doesn't
     moved_by: NDArray[np.bool_]  # (23, 22) whether a joint moves a link
     joint_finger: NDArray[np.intp]  # (22,) index into FINGER_NAMES
-    parts: NDArray[np.intp]  # (P,) links that have spheres
-    of_part: NDArray[np.intp]  # (P,) first sphere of each
-    of_finger: NDArray[np.intp]  # (6,) first sphere of the palm and of each finger
 
     def place(self, joints: Array, some: NDArray[np.intp] | None = None) -> Array:
         """Centres (N, S, 3) [m] in the palm frame at joints (N, 22) rad, or those of `some` spheres."""
@@ -66,11 +63,7 @@ def hand_spheres() -> HandSpheres:
     joint_finger = np.array([FINGER_NAMES.index(name[:2]) for name in hand.joint_names])
     lever = np.array([_lever(hand, moved_by, j, links, centers) for j in range(len(joint_finger))])
     finger = np.where(links == 0, -1, joint_finger[links - 1])
-    parts, of_part = np.unique(links, return_index=True)
-    of_finger = np.unique(finger, return_index=True)[1]
-    return HandSpheres(
-        links, centers, np.concatenate(radius), finger, lever, moved_by, joint_finger, parts, of_part, of_finger
-    )
+    return HandSpheres(links, centers, np.concatenate(radius), finger, lever, moved_by, joint_finger)
 
 
 class Clearance:
@@ -179,6 +172,9 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
     """Advance the joints whose `rate` (N, 22) isn't 0; `obstacle` (N, 22): joints of fingers to stop at."""
     hand, spheres = load_hand(), hand_spheres()
     capsules = None if obstacle is None else _finger_capsules(obstacle)
+    links, of_link = np.unique(spheres.link, return_index=True)  # spheres lie link by link, so finger by finger
+    of_finger = np.unique(spheres.finger, return_index=True)[1]
+    carried_by = spheres.moved_by[links]  # (L, 22)
     way = np.zeros((len(joints), len(FINGERS)))
     free = rate != 0
     moving = np.flatnonzero(spheres.moved_by[spheres.link] @ free.any(axis=0))
@@ -187,12 +183,12 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
     for _ in range(CLOSE_STEPS):
         if capsules is not None:
             value = np.minimum(value, _finger_clearance(state.local, *capsules))
-        touching = np.logical_or.reduceat(value < TOUCH, spheres.of_part, axis=1)  # (N, P)
-        free &= ~(touching @ spheres.moved_by[spheres.parts])
+        touching = np.logical_or.reduceat(value < TOUCH, of_link, axis=1)  # (N, L)
+        free &= ~(touching @ carried_by)
         speed = (np.abs(rate) * free) @ spheres.lever  # (N, S) m per unit of the way
         with np.errstate(divide="ignore", invalid="ignore"):
             allowed = np.where(speed > 0, np.maximum(value, 0) / speed, np.inf)  # (N, S)
-        allowed = np.minimum.reduceat(allowed, spheres.of_finger, axis=1)[:, 1:]  # (N, 5): not of the palm
+        allowed = np.minimum.reduceat(allowed, of_finger, axis=1)[:, 1:]  # (N, 5): not of the palm
         step = np.clip(np.minimum(allowed, stride), SMALLEST_STEP, np.maximum(reach - way, 0))
         way += step
         target = joints + np.where(free, rate * step[:, spheres.joint_finger], 0)
