@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.interpolate import RegularGridInterpolator
 from torch import Tensor
 
 from simeval.grasp import Array
@@ -54,11 +54,23 @@ def _exact(distance: ObjectDistance, axes: Sequence[Array]) -> Array:
 
 def _interpolated(distance: ObjectDistance, axes: Sequence[Array], spacing: float) -> Array:
     coarse = [np.unique(np.append(a[::COARSE], a[-1])) for a in axes]
-    points = _nodes(axes)
-    values = RegularGridInterpolator(coarse, _exact(distance, coarse))(points)
-    near = np.abs(values) < (COARSE + 0.5) * spacing  # nothing thinner is missed: a coarse node is at most 2.6 away
-    values[near] = distance.signed(points[near])
-    return values.reshape([len(a) for a in axes])
+    values = _trilinear(coarse, _exact(distance, coarse), axes)
+    near = np.nonzero(np.abs(values) < (COARSE + 0.5) * spacing)  # nothing thinner is missed: 2.6 to a coarse node
+    values[near] = distance.signed(np.stack([a[k] for a, k in zip(axes, near, strict=True)], axis=1))
+    return values
+
+
+def _trilinear(coarse: Sequence[Array], values: Array, axes: Sequence[Array]) -> Array:
+    """Interpolate from one grid to another: the bits of SciPy's RegularGridInterpolator in a quarter of its time."""
+    sides = []  # of each axis: the nodes before and after, and their weights
+    for known, asked in zip(coarse, axes, strict=True):
+        k = np.clip(np.searchsorted(known, asked, side="right") - 1, 0, len(known) - 2)
+        after = (asked - known[k]) / (known[k + 1] - known[k])
+        sides.append(((k, 1 - after), (k + 1, after)))
+    found = np.zeros([len(a) for a in axes])
+    for (i, x), (j, y), (k, z) in product(*sides):
+        found += values[np.ix_(i, j, k)] * (x[:, None, None] * y[:, None] * z)
+    return found
 
 
 def _nodes(axes: Sequence[Array]) -> Array:
@@ -83,7 +95,9 @@ class Field:
 
     def signed(self, points: Tensor, which: Tensor) -> Tensor:
         """Signed distance (B, Q) [m] of points (B, Q, 3) in the frames of objects `which` (B,); differentiable."""
-        return self._cell(points, which).distance()
+        corners, (x, y, z), _, outer = self._cell(points, which)
+        edges = [[_mixed(*corners[i, j], z) for j in (0, 1)] for i in (0, 1)]  # one by one, for gradients add up so
+        return _mixed(_mixed(*edges[0], y), _mixed(*edges[1], y), x) + outer
 
     @torch.no_grad()
     def signed_and_gradient(self, points: Tensor, which: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
@@ -91,15 +105,17 @@ class Field:
 
         That is (B, Q, 3), or (B, `first`, 3) of so many points of each.
         """
-        cell = self._cell(points, which)
-        some = cell.first(first)
-        (x, y, _), v, (c00, c01, c10, c11) = some.offset, some.corners, some.along_z()
-        near, far = c00 * (1 - y) + c01 * y, c10 * (1 - y) + c11 * y
-        below, above = (v[1] - v[0]) * (1 - y) + (v[3] - v[2]) * y, (v[5] - v[4]) * (1 - y) + (v[7] - v[6]) * y
-        slope = torch.stack([far - near, (c01 - c00) * (1 - x) + (c11 - c10) * x, below * (1 - x) + above * x], dim=-1)
-        away = torch.nn.functional.normalize(some.beyond.movedim(0, -1).contiguous(), dim=-1, eps=1e-6)
-        slope = slope / self.spacing[which, None, None] + away
-        return cell.distance(), torch.nn.functional.normalize(slope, dim=-1, eps=1e-6)
+        corners, offset, beyond, outer = self._cell(points, which)
+        x, y, z = offset
+        edges = _mixed(corners[:, :, 0], corners[:, :, 1], z)
+        sides = _mixed(edges[:, 0], edges[:, 1], y)
+        distance = _mixed(*sides, x) + outer
+        corners, edges, sides, (x, y, _), beyond = (v[..., :first] for v in (corners, edges, sides, offset, beyond))
+        along_y, along_z = edges[:, 1] - edges[:, 0], corners[:, :, 1] - corners[:, :, 0]
+        slope = [sides[1] - sides[0], _mixed(*along_y, x), _mixed(*_mixed(along_z[:, 0], along_z[:, 1], y), x)]
+        away = torch.nn.functional.normalize(beyond.movedim(0, -1).contiguous(), dim=-1, eps=1e-6)
+        outward = torch.stack(slope, dim=-1) / self.spacing[which, None, None] + away
+        return distance, torch.nn.functional.normalize(outward, dim=-1, eps=1e-6)
 
     def _cell(self, points: Tensor, which: Tensor) -> "_Cell":
         spacing, shape = self.spacing[which, None], self.shape[which]
@@ -115,8 +131,9 @@ class Field:
         _, ny, row = shape.T[..., None]
         first = self.start[which, None] + ((x * ny + y) * row + z).long()  # exact: a grid has less than 2²⁴ nodes
         plane = ny * row
-        ahead = (0, row, plane, plane + row)
-        corners = tuple(torch.take(self.values, first + (step + up)) for step in ahead for up in (0, 1))
+        ahead = torch.stack([step + up for step in (0 * row, row, plane, plane + row) for up in (0, 1)])  # (8, B, 1)
+        nodes = self.values.index_select(0, (first + ahead).flatten())
+        corners = nodes.view(2, 2, 2, *first.shape)
         return _Cell(corners, inside - cell, beyond, outer)
 
     def normal(self, points: Tensor, which: Tensor) -> Tensor:
@@ -131,22 +148,11 @@ class Field:
 class _Cell(NamedTuple):
     """The cells that points lie in."""
 
-    corners: tuple[Tensor, ...]  # 8 × (B, Q) m: z the fastest, x the slowest
+    corners: Tensor  # (2, 2, 2, B, Q) m: before and after along x, y and z
     offset: Tensor  # (3, B, Q) place in the cell from 0 to 1
     beyond: Tensor  # (3, B, Q) how far outside the grid, in cells
     outer: Tensor  # (B, Q) m, distance to the grid
 
-    def first(self, count: int | None) -> "_Cell":
-        """Those of the first `count` points."""
-        corners = tuple(corner[:, :count] for corner in self.corners)
-        return _Cell(corners, self.offset[..., :count], self.beyond[..., :count], self.outer[:, :count])
 
-    def along_z(self) -> tuple[Tensor, ...]:
-        """Interpolate along z: (B, Q) at the four edges."""
-        v, z = self.corners, self.offset[2]
-        return tuple(v[k] * (1 - z) + v[k + 1] * z for k in (0, 2, 4, 6))
-
-    def distance(self) -> Tensor:
-        """Interpolate, and add the distance to the grid: (B, Q) m."""
-        (c00, c01, c10, c11), (x, y, _) = self.along_z(), self.offset
-        return (c00 * (1 - y) + c01 * y) * (1 - x) + (c10 * (1 - y) + c11 * y) * x + self.outer
+def _mixed(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
+    return before * (1 - share) + after * share

@@ -1,6 +1,7 @@
 """A grasp as the numbers that a denoiser sees: which quantities, in which frame, on which scale."""
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -253,8 +254,14 @@ def _joints_from_unit(unit: Tensor) -> Tensor:
 
 
 def _limits(like: Tensor) -> tuple[Tensor, Tensor]:
+    return _kept_limits(like.dtype, like.device)
+
+
+@cache
+def _kept_limits(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
     hand = load_hand()
-    return like.new_tensor(hand.lower), like.new_tensor(hand.upper)
+    with torch.inference_mode(False):  # what is made in inference mode couldn't train later
+        return torch.tensor(hand.lower, dtype=dtype, device=device), torch.tensor(hand.upper, dtype=dtype, device=device)
 
 
 def _euler(m: Tensor) -> Tensor:

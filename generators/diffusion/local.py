@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from simeval.generators.diffusion.coding import GRASP_POINT, CodeSpec, Grasps
 from simeval.generators.diffusion.geometry import Shape, basis_points
-from simeval.generators.diffusion.network import NetworkSpec, Sinusoids
+from simeval.generators.diffusion.network import FEW, NetworkSpec, Sinusoids
 from simeval.generators.energy.energy import hand_tensors, place
 from simeval.generators.field import Field, Grid
 from simeval.grasp import JOINT_COUNT
@@ -95,7 +95,7 @@ class Block(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, film: Tensor) -> Tensor:
-        """(A, B, width), scaled and shifted as (A, B or 1, 2 · width) says, to (A, B, width)."""
+        """(A or 1, B, width), scaled and shifted as (A, B or 1, 2 · width) says, to (A, B, width)."""
         gain, offset = film.chunk(2, dim=2)
         return x + self.outer(nn.functional.gelu(self.inner(self.norm(x) * (1 + gain) + offset)))
 
@@ -141,7 +141,8 @@ class LocalDenoiser(nn.Module):
     def forward(self, noised: Tensor, told: Sequence[Tensor], scene: Scene, owner: Tensor, guess: Grasps) -> Tensor:
         """Predict as `Denoiser`, from what the hands of `guess` (B) see."""
         seen = self.look(guess, scene.packed, scene.objects[owner])
-        x = self.inner(torch.cat([seen, self._turned(noised, guess.rotation)], dim=1).repeat(len(told[0]), 1, 1))
+        known = torch.cat([seen, self._turned(noised, guess.rotation)], dim=1)
+        x = self.inner(known[None] if len(known) >= FEW else known.repeat(len(told[0]), 1, 1))
         for block, film in zip(self.blocks, told, strict=True):
             x = block(x, film)
         return self._turned(self.outer(self.norm(x)), guess.rotation.mT)

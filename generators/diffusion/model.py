@@ -17,7 +17,7 @@ from simeval.generators.diffusion.coding import LATENTS, Grasps, Latents, Place,
 from simeval.generators.diffusion.config import ModelConfig
 from simeval.generators.diffusion.geometry import Shape
 from simeval.generators.diffusion.local import LocalDenoiser, Scene
-from simeval.generators.diffusion.network import Denoiser
+from simeval.generators.diffusion.network import FEW, Denoiser
 from simeval.generators.diffusion.noise import Schedule, chosen_steps, make_schedule, parts, sample
 from simeval.grasp import JOINT_COUNT
 from simeval.taxonomy import GRASP_TYPES
@@ -26,8 +26,6 @@ CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LIMIT, WIDE = 1.2, 3.0
 """Clean codes are clipped to ± this while sampling: where they are scaled by their range, and where by their spread."""
 OUTCOMES = ("fails", "holds")
-FEW = 4
-"""From so many rows on a matrix product rounds each row alike; of fewer, as many are multiplied as there are grasps."""
 
 
 class Objects(NamedTuple):

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from simeval.generators.diffusion.coding import Grasps
 from simeval.generators.diffusion.geometry import BASIS_COUNT, GeometryCode, Shape
 
+FEW = 4
+"""From so many rows on a matrix product rounds each row alike; of fewer, as many are multiplied as there are grasps."""
 VALUE_SCALE = 25.0
 """Numbers from −1 to 1 are multiplied by this before their sine and cosine are taken, so that small steps show."""
 
