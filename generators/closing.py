@@ -176,7 +176,7 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
     of_finger = np.unique(spheres.finger, return_index=True)[1]
     carried_by = spheres.moved_by[links]  # (L, 22)
     way = np.zeros((len(joints), len(FINGERS)))
-    free = rate != 0
+    free, pace = rate != 0, np.abs(rate)
     moving = np.flatnonzero(spheres.moved_by[spheres.link] @ free.any(axis=0))
     stride = np.full((len(joints), len(FINGERS)), LARGEST_STEP)  # of the way, how far the next look goes
     value = state.refine(TOUCH)
@@ -185,16 +185,16 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
             value = np.minimum(value, _finger_clearance(state.local, *capsules))
         touching = np.logical_or.reduceat(value < TOUCH, of_link, axis=1)  # (N, L)
         free &= ~(touching @ carried_by)
-        speed = (np.abs(rate) * free) @ spheres.lever  # (N, S) m per unit of the way
-        with np.errstate(divide="ignore", invalid="ignore"):
-            allowed = np.where(speed > 0, np.maximum(value, 0) / speed, np.inf)  # (N, S)
+        speed = (pace * free) @ spheres.lever  # (N, S) m per unit of the way
+        allowed = np.full(speed.shape, np.inf)
+        np.divide(np.maximum(value, 0), speed, out=allowed, where=speed > 0)
         allowed = np.minimum.reduceat(allowed, of_finger, axis=1)[:, 1:]  # (N, 5): not of the palm
-        step = np.clip(np.minimum(allowed, stride), SMALLEST_STEP, np.maximum(reach - way, 0))
+        step = np.minimum(np.maximum(np.minimum(allowed, stride), SMALLEST_STEP), np.maximum(reach - way, 0))
         way += step
         target = joints + np.where(free, rate * step[:, spheres.joint_finger], 0)
-        clipped = hand.clip(target)[0]
+        clipped = np.minimum(np.maximum(target, hand.lower), hand.upper)
         free &= (clipped == target) & (way[:, spheres.joint_finger] < reach)
-        if np.array_equal(clipped, joints):
+        if (clipped == joints).all():
             break
         joints = clipped
         state.bend(joints, moving)

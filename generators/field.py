@@ -54,14 +54,17 @@ def _exact(distance: ObjectDistance, axes: Sequence[Array]) -> Array:
 
 def _interpolated(distance: ObjectDistance, axes: Sequence[Array], spacing: float) -> Array:
     coarse = [np.unique(np.append(a[::COARSE], a[-1])) for a in axes]
-    values = _trilinear(coarse, _exact(distance, coarse), axes)
+    values = trilinear(coarse, _exact(distance, coarse), axes)
     near = np.nonzero(np.abs(values) < (COARSE + 0.5) * spacing)  # nothing thinner is missed: 2.6 to a coarse node
     values[near] = distance.signed(np.stack([a[k] for a, k in zip(axes, near, strict=True)], axis=1))
     return values
 
 
-def _trilinear(coarse: Sequence[Array], values: Array, axes: Sequence[Array]) -> Array:
-    """Interpolate from one grid to another: the bits of SciPy's RegularGridInterpolator in a quarter of its time."""
+def trilinear(coarse: Sequence[Array], values: Array, axes: Sequence[Array]) -> Array:
+    """Interpolate `values` at the nodes of the `coarse` axes at those of `axes`, within them.
+
+    The same bits as SciPy's RegularGridInterpolator, in a third of its time.
+    """
     sides = []  # of each axis: the nodes before and after, and their weights
     for known, asked in zip(coarse, axes, strict=True):
         k = np.clip(np.searchsorted(known, asked, side="right") - 1, 0, len(known) - 2)
@@ -96,8 +99,8 @@ class Field:
     def signed(self, points: Tensor, which: Tensor) -> Tensor:
         """Signed distance (B, Q) [m] of points (B, Q, 3) in the frames of objects `which` (B,); differentiable."""
         corners, (x, y, z), _, outer = self._cell(points, which)
-        edges = [[_mixed(*corners[i, j], z) for j in (0, 1)] for i in (0, 1)]  # one by one, for gradients add up so
-        return _mixed(_mixed(*edges[0], y), _mixed(*edges[1], y), x) + outer
+        sides = [_mixed([_mixed(edge, z) for edge in side], y) for side in corners]  # one by one: so gradients add up
+        return _mixed(sides, x) + outer
 
     @torch.no_grad()
     def signed_and_gradient(self, points: Tensor, which: Tensor, first: int | None = None) -> tuple[Tensor, Tensor]:
@@ -107,12 +110,12 @@ class Field:
         """
         corners, offset, beyond, outer = self._cell(points, which)
         x, y, z = offset
-        edges = _mixed(corners[:, :, 0], corners[:, :, 1], z)
-        sides = _mixed(edges[:, 0], edges[:, 1], y)
-        distance = _mixed(*sides, x) + outer
+        edges = _mixed(corners.movedim(2, 0), z)
+        sides = _mixed(edges.movedim(1, 0), y)
+        distance = _mixed(sides, x) + outer
         corners, edges, sides, (x, y, _), beyond = (v[..., :first] for v in (corners, edges, sides, offset, beyond))
         along_y, along_z = edges[:, 1] - edges[:, 0], corners[:, :, 1] - corners[:, :, 0]
-        slope = [sides[1] - sides[0], _mixed(*along_y, x), _mixed(*_mixed(along_z[:, 0], along_z[:, 1], y), x)]
+        slope = [sides[1] - sides[0], _mixed(along_y, x), _mixed(_mixed(along_z.movedim(1, 0), y), x)]
         away = torch.nn.functional.normalize(beyond.movedim(0, -1).contiguous(), dim=-1, eps=1e-6)
         outward = torch.stack(slope, dim=-1) / self.spacing[which, None, None] + away
         return distance, torch.nn.functional.normalize(outward, dim=-1, eps=1e-6)
@@ -154,5 +157,5 @@ class _Cell(NamedTuple):
     outer: Tensor  # (B, Q) m, distance to the grid
 
 
-def _mixed(before: Tensor, after: Tensor, share: Tensor) -> Tensor:
-    return before * (1 - share) + after * share
+def _mixed(pair: Tensor | Sequence[Tensor], share: Tensor) -> Tensor:
+    return pair[0] * (1 - share) + pair[1] * share

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.interpolate import RegularGridInterpolator
 
 from simeval.devices import one_thread
 from simeval.errors import GraspError, SettingError
@@ -12,7 +13,7 @@ from simeval.generator import GraspRequest
 from simeval.generators.energy.anneal import Schedule, anneal, nearest_contacts, shares
 from simeval.generators.energy.energy import State, Weights, balance, contact_groups, energy, hand_tensors, place
 from simeval.generators.energy.generator import Energy, Refine, descend
-from simeval.generators.field import Field, make_grid
+from simeval.generators.field import Field, make_grid, trilinear
 from simeval.generators.fitting import nearby
 from simeval.generators.holding import robust_scores
 from simeval.generators.preshape import candidates
@@ -79,6 +80,15 @@ def test_an_interpolated_grid_is_exact_near_the_surface_and_close_to_it_elsewher
     off = np.abs(quick.values - exact.values)[~near]
     assert 0 < off.mean() < 0.0004
     assert off.max() < 2 * exact.spacing
+
+
+def test_a_grid_is_interpolated_as_scipy_does_it():
+    rng = np.random.default_rng(0)
+    coarse = [np.sort(rng.normal(size=n)) for n in (2, 5, 9)]
+    axes = [np.sort(np.r_[known[[0, -1]], known[1], rng.uniform(known[0], known[-1], 7)]) for known in coarse]
+    values = rng.normal(size=(2, 5, 9))
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+    np.testing.assert_allclose(trilinear(coarse, values, axes), RegularGridInterpolator(coarse, values)(points), 1e-12)
 
 
 def test_field_goes_on_growing_far_away(ball):

@@ -259,9 +259,9 @@ def _limits(like: Tensor) -> tuple[Tensor, Tensor]:
 
 @cache
 def _kept_limits(dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
-    hand = load_hand()
+    low, high = load_hand().lower, load_hand().upper
     with torch.inference_mode(False):  # what is made in inference mode couldn't train later
-        return torch.tensor(hand.lower, dtype=dtype, device=device), torch.tensor(hand.upper, dtype=dtype, device=device)
+        return torch.tensor(low, dtype=dtype, device=device), torch.tensor(high, dtype=dtype, device=device)
 
 
 def _euler(m: Tensor) -> Tensor:
