@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from simeval.generators.kinematics import place_spheres
 from simeval.grasp import Array
 from simeval.hand import FINGERS, HandModel, load_hand
 from simeval.metrics.distance import ObjectDistance
@@ -38,9 +39,9 @@ class HandSpheres:
 
     def place(self, joints: Array, some: NDArray[np.intp] | None = None) -> Array:
         """Centres (N, S, 3) [m] in the palm frame at joints (N, 22) rad, or those of `some` spheres."""
-        turn, shift = load_hand().link_transforms(joints)
-        link, center = (self.link, self.center) if some is None else (self.link[some], self.center[some])
-        return (turn[:, link] @ center[:, :, None])[..., 0] + shift[:, link]
+        chosen = slice(None) if some is None else some
+        fingers = tuple(FINGER_NAMES[k] for k in np.unique(self.finger[chosen]) if k >= 0)
+        return place_spheres(joints, self.link[chosen], self.center[chosen], fingers)
 
 
 @cache
@@ -92,14 +93,16 @@ class Clearance:
         self.value[:, moving] -= np.sqrt(np.einsum("nsi,nsi->ns", step, step))
         self.local[:, moving] = local
 
-    def refine(self, horizon: Array | float) -> Array:
-        """Return (N, S) clearances, exact wherever below `horizon` [m], which is (N, S) or broadcasts to it."""
-        row, sphere = np.nonzero(self.value < horizon)
+    def refine(self, horizon: Array | float, some: NDArray[np.intp] | None = None) -> Array:
+        """Return (N, S) clearances, or those of `some` spheres, exact wherever below `horizon` [m], as large or one."""
+        value = self.value if some is None else self.value[:, some]
+        row, column = np.nonzero(value < horizon)
         if len(row):
+            sphere = column if some is None else some[column]
             turned = (self._rotation[row] @ self.local[row, sphere, :, None])[..., 0]
             exact = self._distance.signed(turned + self._translation[row])
-            self.value[row, sphere] = exact - hand_spheres().radius[sphere]
-        return self.value
+            value[row, column] = self.value[row, sphere] = exact - hand_spheres().radius[sphere]
+        return value
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,24 +174,28 @@ def close_fingers(
 def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle: Array | None) -> Array:
     """Advance the joints whose `rate` (N, 22) isn't 0; `obstacle` (N, 22): joints of fingers to stop at."""
     hand, spheres = load_hand(), hand_spheres()
+    free, pace = rate != 0, np.abs(rate)
+    moving = np.flatnonzero(spheres.moved_by[spheres.link] @ free.any(axis=0))  # spheres: M of them
+    value = state.refine(TOUCH)[:, moving]
+    if not len(moving):
+        return joints
     capsules = None if obstacle is None else _finger_capsules(obstacle)
-    links, of_link = np.unique(spheres.link, return_index=True)  # spheres lie link by link, so finger by finger
-    of_finger = np.unique(spheres.finger, return_index=True)[1]
+    finger = spheres.finger[moving]
+    links, of_link = np.unique(spheres.link[moving], return_index=True)  # spheres lie link by link, so finger by finger
+    fingers, of_finger = np.unique(finger, return_index=True)
     carried_by = spheres.moved_by[links]  # (L, 22)
     way = np.zeros((len(joints), len(FINGERS)))
-    free, pace = rate != 0, np.abs(rate)
-    moving = np.flatnonzero(spheres.moved_by[spheres.link] @ free.any(axis=0))
     stride = np.full((len(joints), len(FINGERS)), LARGEST_STEP)  # of the way, how far the next look goes
-    value = state.refine(TOUCH)
+    allowed = np.full((len(joints), len(FINGERS)), np.inf)
     for _ in range(CLOSE_STEPS):
         if capsules is not None:
-            value = np.minimum(value, _finger_clearance(state.local, *capsules))
+            value = np.minimum(value, _clearance_between(state.local[:, moving], spheres.radius[moving], *capsules))
         touching = np.logical_or.reduceat(value < TOUCH, of_link, axis=1)  # (N, L)
         free &= ~(touching @ carried_by)
-        speed = (pace * free) @ spheres.lever  # (N, S) m per unit of the way
-        allowed = np.full(speed.shape, np.inf)
-        np.divide(np.maximum(value, 0), speed, out=allowed, where=speed > 0)
-        allowed = np.minimum.reduceat(allowed, of_finger, axis=1)[:, 1:]  # (N, 5): not of the palm
+        speed = ((pace * free) @ spheres.lever)[:, moving]  # (N, M) m per unit of the way
+        room = np.full(speed.shape, np.inf)
+        np.divide(np.maximum(value, 0), speed, out=room, where=speed > 0)
+        allowed[:, fingers] = np.minimum.reduceat(room, of_finger, axis=1)
         step = np.minimum(np.maximum(np.minimum(allowed, stride), SMALLEST_STEP), np.maximum(reach - way, 0))
         way += step
         target = joints + np.where(free, rate * step[:, spheres.joint_finger], 0)
@@ -199,8 +206,8 @@ def _close(state: Clearance, joints: Array, rate: Array, reach: float, obstacle:
         joints = clipped
         state.bend(joints, moving)
         stride = np.clip(2 * (allowed - step), 2 * SMALLEST_STEP, LARGEST_STEP)
-        horizon = np.where(speed > 0, speed * stride[:, spheres.finger] + TOUCH, -np.inf)
-        value = state.refine(horizon)
+        horizon = np.where(speed > 0, speed * stride[:, finger] + TOUCH, -np.inf)
+        value = state.refine(horizon, moving)
     return joints
 
 
@@ -211,17 +218,13 @@ def _finger_capsules(joints: Array) -> tuple[Array, Array, Array]:
     return start[:, others], (end - start)[:, others], radius[others]
 
 
-def _finger_clearance(local: Array, start: Array, axis: Array, radius: Array) -> Array:
-    """Clearance (N, S) [m] between the thumb's spheres and the other fingers' capsules; infinite elsewhere."""
-    spheres = hand_spheres()
-    thumb = spheres.finger == FINGER_NAMES.index("TH")
-    offset = local[:, thumb, None] - start[:, None]  # (N, T, 12, 3)
+def _clearance_between(local: Array, radius: Array, start: Array, axis: Array, others: Array) -> Array:
+    """Clearance (N, M) [m] between spheres (N, M, 3) of `radius` (M,) and capsules of radius `others` (12,)."""
+    offset = local[:, :, None] - start[:, None]  # (N, M, 12, 3)
     along = np.einsum("ntki,nki->ntk", offset, axis) / np.einsum("nki,nki->nk", axis, axis)[:, None]
     nearest = np.clip(along, 0, 1)[..., None] * axis[:, None]
-    gap = np.linalg.norm(offset - nearest, axis=3) - radius
-    result = np.full(local.shape[:2], np.inf)
-    result[:, thumb] = gap.min(axis=2) - spheres.radius[thumb]
-    return result
+    gap = np.linalg.norm(offset - nearest, axis=3) - others
+    return gap.min(axis=2) - radius
 
 
 def _fill_box(half: Array) -> tuple[Array, Array]:

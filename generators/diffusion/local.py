@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from simeval.generators.diffusion.coding import GRASP_POINT, CodeSpec, Grasps
 from simeval.generators.diffusion.geometry import Shape, basis_points
 from simeval.generators.diffusion.network import FEW, NetworkSpec, Sinusoids
-from simeval.generators.energy.energy import hand_tensors, place
+from simeval.generators.energy.energy import hand_tensors
 from simeval.generators.field import Field, Grid
+from simeval.generators.kinematics import place_spheres
 from simeval.grasp import JOINT_COUNT
 
 PROBES, PROBE_REACH = 6, 0.12
@@ -66,8 +67,8 @@ class Look(nn.Module):
         spheres = hand_tensors(str(hands.joints.device))
         radius, center = packed.radius[which, None], field.center[which]
         points = [
-            place(spheres, hands), self.probe @ back + hands.translation[:, None],
-            self.basis * radius[..., None] @ back + center[:, None],
+            place_spheres(hands.joints, spheres.link, spheres.center) @ back + hands.translation[:, None],
+            self.probe @ back + hands.translation[:, None], self.basis * radius[..., None] @ back + center[:, None],
         ]  # fmt: skip
         sizes = [part.shape[1] for part in points]
         distance, outward = field.signed_and_gradient(torch.cat(points, dim=1), which, sizes[0])
