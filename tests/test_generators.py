@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from offline import install
 
 from simeval.bank import GraspBank, load_bank, shape_of, write_bank
 from simeval.errors import DataError, GraspError, SettingError
 from simeval.generator import Generator, GraspRequest
+from simeval.generators.closing import FINGER_NAMES, hand_spheres
 from simeval.generators.fitting import BACK_OFFS, fit_all
 from simeval.generators.floors import SCOOP_CENTER, SCOOP_PRESS
+from simeval.generators.kinematics import place_spheres
 from simeval.generators.likeness import Descriptor, Known, box, quarter_turn, up_frame
 from simeval.generators.preshape import best_by_type
 from simeval.generators.ranking import ranker
@@ -326,3 +329,17 @@ def test_a_strangers_package_is_found_and_runs(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", path + script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "stranger-grasps (stranger_grasps:Stranger) 3 0.2"
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32", "torch"])
+@pytest.mark.parametrize("fingers", [("FF", "MF", "RF", "LF", "TH"), ("MF", "LF"), ("TH",), ()])
+def test_spheres_lie_where_the_hands_kinematics_says(kind: str, fingers: tuple[str, ...]):
+    hand, spheres, rng = load_hand(), hand_spheres(), np.random.default_rng(0)
+    some = np.isin(spheres.finger, [-1, *(FINGER_NAMES.index(name) for name in fingers)])
+    link, center, joints = spheres.link[some], spheres.center[some], rng.uniform(hand.lower, hand.upper, (5, 22))
+    joints, center = (torch.tensor(x).float() if kind == "torch" else x.astype(kind) for x in (joints, center))
+    turn, shift = hand.link_transforms(joints)
+    wanted = (turn[:, link] @ center[:, :, None])[..., 0] + shift[:, link]
+    found = place_spheres(joints, link, center, fingers)
+    assert found.dtype == wanted.dtype
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-15 if kind == "float64" else 1e-7)
