@@ -5,10 +5,9 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from simeval.grasp import JOINT_COUNT, Array
-from simeval.hand import FINGERS, LINK_COUNT, ArrayT, load_hand
+from simeval.grasp import JOINT_COUNT
+from simeval.hand import FINGERS, LINK_COUNT, ArrayT, _constants, load_hand
 
 
 class _Chains(NamedTuple):
@@ -62,27 +61,16 @@ def place_spheres(joints: ArrayT, link: Any, center: ArrayT, fingers: tuple[str,
 
 @cache
 def _chains(fingers: tuple[str, ...], dtype: Any, device: str) -> _Chains:
-    hand = load_hand()
     chains = [range(JOINT_COUNT)[FINGERS[name]] for name in fingers]
     levels = [[chain[k] for chain in chains if k < len(chain)] for k in range(max(map(len, chains), default=0))]
     joints = np.array([joint for level in levels for joint in level], dtype=np.intp)
     row = np.zeros(LINK_COUNT, dtype=np.intp)
     row[joints + 1] = 1 + np.arange(len(joints))
-    axis, turn = hand.axes[joints], hand.origin_rotation[joints]
-    along = axis[:, :, None] * axis[:, None, :]
-    across = np.cross(axis[:, None, :], np.eye(3), axisa=-1, axisb=-1).swapaxes(-1, -2)
-    terms = turn @ along, turn @ across, turn @ (np.eye(3) - along)
-
-    def like(array: Array) -> Any:
-        if isinstance(dtype, np.dtype):
-            return array.astype(dtype)
-        torch = sys.modules["torch"]
-        with torch.inference_mode(False):  # constants are kept: one made in inference mode couldn't train later
-            return torch.tensor(array, dtype=dtype, device=device)
-
-    def index(array: NDArray[np.intp]) -> Any:
-        return array if isinstance(dtype, np.dtype) else sys.modules["torch"].tensor(array, device=device)
-
-    constant, sine, cosine, origin = map(like, (*terms, hand.origin_translation[joints][:, :, None]))
     sizes = tuple(map(len, levels))
-    return _Chains(index(joints), index(row), sizes, constant, sine, cosine, origin, like(np.eye(3)))
+    a, b, c, origin, palm = _constants(load_hand(), dtype, device)
+    if isinstance(dtype, np.dtype):
+        return _Chains(joints, row, sizes, a[joints], b[joints], c[joints], origin[joints, :, None], palm)
+    torch = sys.modules["torch"]
+    with torch.inference_mode(False):  # what is kept must not be made in inference mode: it couldn't train later
+        own, rows = (torch.tensor(index, device=device) for index in (joints, row))
+        return _Chains(own, rows, sizes, a[own], b[own], c[own], origin[own, :, None], palm)
