@@ -139,8 +139,7 @@ LIKE = """\
 """
 RELEASED = """\
 `replay` here: grasps released with DexGraspNet, which passed its tests, not these. The bank of `retrieval` is the
-training set's, in released.md the released grasps of other objects. Three objects: rows of 15 trials, one
-grasp a condition (the command now tries up to 16), say little.
+training set's, in released.md the released grasps of other objects. Three objects say little.
 """
 
 
